@@ -1,0 +1,89 @@
+"""Value types shared by events and public records: quantities, money, days and times."""
+
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, StringConstraints
+
+MAX_QUANTITY = Decimal(1_000_000_000)
+MAX_MONEY = Decimal(1_000_000_000_000)
+
+# ISO 4217 currencies whose minor unit is not 1/100.
+_MINOR_UNIT_DIGITS = {
+    "JPY": 0,
+    "KRW": 0,
+    "VND": 0,
+    "CLP": 0,
+    "ISK": 0,
+    "BHD": 3,
+    "KWD": 3,
+    "OMR": 3,
+    "TND": 3,
+    "JOD": 3,
+}
+
+
+def plain(value: Decimal) -> str:
+    """Decimal as the shortest plain string: ``4.000000`` → ``"4"``, never an exponent."""
+    if value == 0:
+        return "0"
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def money_text(value: Decimal) -> str:
+    """Decimal money with at least two decimals: ``12.5`` → ``"12.50"``, ``0.0512`` stays."""
+    text = plain(value)
+    whole, _, fraction = text.partition(".")
+    return f"{whole}.{fraction:0<2}"
+
+
+def minor_units(amount: Decimal, currency: str) -> Decimal:
+    """Round an amount half-even to the minor unit of its ISO 4217 currency."""
+    digits = _MINOR_UNIT_DIGITS.get(currency, 2)
+    return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN)
+
+
+def _to_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def time_text(value: datetime) -> str:
+    """RFC 3339 in UTC with ``Z``."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+Quantity = Annotated[
+    Decimal,
+    Field(ge=0, le=MAX_QUANTITY, max_digits=18, decimal_places=6),
+    PlainSerializer(plain, return_type=str, when_used="json"),
+]
+PositiveQuantity = Annotated[
+    Decimal,
+    Field(gt=0, le=MAX_QUANTITY, max_digits=18, decimal_places=6),
+    PlainSerializer(plain, return_type=str, when_used="json"),
+]
+SignedQuantity = Annotated[
+    Decimal,
+    Field(ge=-MAX_QUANTITY, le=MAX_QUANTITY),
+    PlainSerializer(plain, return_type=str, when_used="json"),
+]
+Money = Annotated[
+    Decimal,
+    Field(ge=0, le=MAX_MONEY, max_digits=18, decimal_places=4),
+    PlainSerializer(money_text, return_type=str, when_used="json"),
+]
+SignedMoney = Annotated[
+    Decimal,
+    Field(ge=-MAX_MONEY, le=MAX_MONEY),
+    PlainSerializer(money_text, return_type=str, when_used="json"),
+]
+Percent = Annotated[Decimal, Field(ge=0, le=100), PlainSerializer(plain, return_type=str, when_used="json")]
+UtcTime = Annotated[
+    AwareDatetime, AfterValidator(_to_utc), PlainSerializer(time_text, return_type=str, when_used="json")
+]
+Day = date
+Code = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/+-]*$")]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Text = Annotated[str, StringConstraints(max_length=1000)]
