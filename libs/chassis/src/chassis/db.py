@@ -1,0 +1,223 @@
+"""Database access: one engine per process, read connections, and the unit of work that owns every write."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import Column, ColumnElement, Executable, RowMapping, Table, insert, select
+from sqlalchemy import Sequence as NumberSequence
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from chassis import events, tables
+from chassis.clock import new_id, now
+from chassis.events import DomainEvent, EventMeta
+
+# PostgreSQL error classes a repeat of the whole transaction can cure: serialization failure, deadlock, stale plan.
+_RETRYABLE = ("40001", "40P01", "0A000")
+_ATTEMPTS = 4
+
+T = TypeVar("T")
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether repeating the whole transaction can cure this error (deadlock, serialization failure)."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _RETRYABLE
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database is away, starting, out of connections or too slow: try again later."""
+    if isinstance(error, (InterfaceError, PoolTimeout, ConnectionError, OSError, asyncio.TimeoutError)):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return (
+        isinstance(error, OperationalError)
+        or error.connection_invalidated
+        or state[:2] in ("08", "53", "57")
+        or isinstance(error.orig, asyncpg.InterfaceError)
+    )
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What a transaction answers to: goes into every event it appends."""
+
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+
+class Reader:
+    """A connection for reading rows as mappings."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> Any:
+        """Run a statement; returns SQLAlchemy's result."""
+        return await self.connection.execute(statement, parameters)
+
+    async def all(self, statement: Executable, parameters: Any = None) -> Sequence[RowMapping]:
+        """All rows."""
+        return (await self.connection.execute(statement, parameters)).mappings().all()
+
+    async def first(self, statement: Executable, parameters: Any = None) -> RowMapping | None:
+        """The first row, or None."""
+        return (await self.connection.execute(statement, parameters)).mappings().first()
+
+    async def scalar(self, statement: Executable, parameters: Any = None) -> Any:
+        """The first column of the first row, or None."""
+        return await self.connection.scalar(statement, parameters)
+
+
+class Tx(Reader):
+    """One unit of work: state changes now, outbox rows last, then commit.
+
+    Lock the aggregate's row before anything else writes, so that outbox ids of one aggregate follow its versions.
+    """
+
+    def __init__(self, connection: AsyncConnection, source: str, cause: Cause, at: datetime) -> None:
+        super().__init__(connection)
+        self.now = at
+        self.cause = cause
+        self.event_ids: list[UUID] = []
+        self._source = source
+        self._pending: list[dict[str, Any]] = []
+        self._after_commit: list[Callable[[], None]] = []
+
+    def append(self, event: DomainEvent, correlation_id: str | None = None) -> UUID:
+        """Publish an event with this transaction; returns its id.
+
+        ``correlation_id`` names the root cause when this event starts the story; otherwise it is inherited.
+        """
+        meta = EventMeta(
+            event_id=new_id(),
+            type=event.TYPE,
+            source=f"orderloop/{self._source}",
+            time=self.now,
+            subject=event.key,
+            correlation_id=correlation_id or self.cause.correlation_id or event.key,
+            causation_id=self.cause.causation_id,
+            traceparent=self.cause.traceparent,
+        )
+        self._pending.append(
+            {
+                "event_id": meta.event_id,
+                "topic": event.TOPIC,
+                "key": event.key,
+                "aggregate_version": event.aggregate_version,
+                "type": event.TYPE,
+                "headers": meta.headers(),
+                "payload": event.model_dump_json().encode(),
+            }
+        )
+        self.event_ids.append(meta.event_id)
+        return meta.event_id
+
+    async def number(self, sequence: NumberSequence, prefix: str) -> str:
+        """The next human number, e.g. ``SO-000123``. Numbers may have gaps, never repeats."""
+        return f"{prefix}-{await self.scalar(select(sequence.next_value())):06d}"
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Call this once the transaction is durable; never called on rollback."""
+        self._after_commit.append(action)
+
+    async def flush_events(self) -> None:
+        """Insert the outbox rows; the unit of work calls this last."""
+        if self._pending:
+            await self.execute(insert(tables.outbox), self._pending)
+
+    def committed(self) -> bool:
+        """Run the after-commit actions; returns whether events were written."""
+        for action in self._after_commit:
+            action()
+        return bool(self._pending)
+
+
+@dataclass
+class Database:
+    """One service's database."""
+
+    url: str
+    service: str
+    pool_size: int = 10
+    wake_relay: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            self.url,
+            pool_size=self.pool_size,
+            max_overflow=self.pool_size // 2,
+            pool_timeout=2,
+            pool_pre_ping=False,
+            connect_args={
+                "timeout": 3,
+                "command_timeout": 30,
+                "server_settings": {
+                    "application_name": f"orderloop-{self.service}",
+                    "jit": "off",
+                    "lock_timeout": "5000",
+                    "idle_in_transaction_session_timeout": "60000",
+                },
+            },
+        )
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Reader]:
+        """A read-only transaction."""
+        async with self.engine.connect() as connection:
+            await connection.execution_options(postgresql_readonly=True)
+            yield Reader(connection)
+
+    @asynccontextmanager
+    async def transaction(self, cause: Cause | None = None) -> AsyncIterator[Tx]:
+        """One unit of work: commits when the block ends, rolls back when it raises."""
+        async with self.engine.connect() as connection:
+            tx = Tx(connection, self.service, cause or current_cause(), now())
+            async with connection.begin():
+                yield tx
+                await tx.flush_events()
+        if tx.committed():
+            self.wake_relay.set()
+
+    async def write(self, work: Callable[[Tx], Awaitable[T]], cause: Cause | None = None) -> T:
+        """Run `work` in one unit of work; repeats it on deadlock or serialization failure, up to four times."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self.transaction(cause) as tx:
+                    result = await work(tx)
+            except DBAPIError as error:
+                if attempt == _ATTEMPTS or not is_conflict(error):
+                    raise
+            else:
+                return result
+        raise AssertionError("unreachable")
+
+    async def dispose(self) -> None:
+        """Close the pool."""
+        await self.engine.dispose()
+
+
+def current_cause() -> Cause:
+    """Cause of the request being served, from the context."""
+    return Cause(traceparent=events.traceparent.get())
+
+
+def matches(table: Table, reference: str, number: str = "number") -> ColumnElement[bool]:
+    """Condition that a row's id or human number is `reference`."""
+    try:
+        return _column(table, "id") == UUID(reference)
+    except ValueError:
+        return _column(table, number) == reference
+
+
+def _column(table: Table, name: str) -> Column[Any]:
+    return table.c[name]

@@ -1,0 +1,1 @@
+"""The HTTP shell: problem+json, access tokens, idempotent writes, paging, health."""
