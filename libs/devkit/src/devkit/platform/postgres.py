@@ -5,12 +5,9 @@ import pwd
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -19,7 +16,8 @@ import asyncpg
 import psutil  # type: ignore[import-untyped]
 
 from devkit.platform.errors import PlatformError
-from devkit.platform.processes import ProcessRef, RunAs, accepts, run, spawn, stop, wait_ready, wrapped
+from devkit.platform.ports import accepts
+from devkit.platform.processes import ProcessRef, RunAs, run, spawn, stop, wrapped
 from devkit.platform.sync import run_sync
 
 # Importing the wheel's package starts its own server keeper; only its files are wanted.
@@ -28,19 +26,12 @@ _BINARIES = Path(_WHEEL.origin if _WHEEL and _WHEEL.origin else "").parent / "pg
 _START_SECONDS = 60.0
 _LEFTOVERS = "pre-existing shared memory block is still in use"
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
-ADMIN = "postgres"
+_ADMIN = "postgres"
 
 
-@dataclass(frozen=True)
-class PostgresServer:
-    """A server process that accepts connections, and the URL of its superuser."""
-
-    ref: ProcessRef
-    admin_url: str
-
-    def stop(self) -> bool:
-        """Stop it, cutting open connections; False when it was not running."""
-        return stop(self.ref, first=signal.SIGINT)
+def admin_url(port: int, password: str) -> str:
+    """The superuser's URL of the server on 127.0.0.1:`port`."""
+    return f"postgresql://{_ADMIN}:{quote(password)}@127.0.0.1:{port}/postgres"
 
 
 def start_postgres(
@@ -51,17 +42,18 @@ def start_postgres(
     *,
     durable: bool = True,
     tied_to_us: bool = False,
-) -> PostgresServer:
+    on_spawn: Callable[[ProcessRef], None] = lambda _: None,
+) -> ProcessRef:
     """Start the server of `data_folder` (made when new) on 127.0.0.1:`port` and wait until it answers.
 
     `durable=False` gives up safety against a crash of the operating system, not of PostgreSQL. PostgreSQL refuses to
     run as root, so root runs it as `nobody`. Raises PlatformError.
     """
     data_folder = data_folder.resolve()
-    run_as = _user_for(data_folder)
-    if not (data_folder / "PG_VERSION").exists():
+    run_as = _unprivileged_user(data_folder)
+    if not data_folder.exists():
         _initialise(data_folder, password, run_as)
-    _refuse_second_server(data_folder)
+    _clear_stale_lock(data_folder)
     options = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
@@ -74,39 +66,25 @@ def start_postgres(
     }
     settings = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
     command = wrapped([str(_BINARIES / "postgres"), "-D", str(data_folder), *settings], run_as, tied_to_us)
-    process = _start_when_leftovers_are_gone(command, data_folder, port, log_file)
-    return PostgresServer(
-        ProcessRef.of(process.pid), f"postgresql://{ADMIN}:{quote(password)}@127.0.0.1:{port}/postgres"
-    )
-
-
-def _start_when_leftovers_are_gone(
-    command: list[str], data_folder: Path, port: int, log_file: Path
-) -> subprocess.Popen[bytes]:
-    """Start; after a kill of the main process its backends hold shared memory a moment longer, so try again then."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        process = spawn(command, log_file, cwd=Path("/"))
-
-        def ready(pid: int = process.pid) -> bool:
-            return _postmaster_status(data_folder) == (pid, "ready") and accepts(port)
-
+        child = spawn("PostgreSQL", command, log_file)
+        on_spawn(child.ref)
+        expected = (child.ref.pid, "ready")
         try:
-            wait_ready(process, ready, what="PostgreSQL", log_file=log_file, deadline_seconds=_START_SECONDS)
+            child.wait_ready(lambda: _postmaster_status(data_folder) == expected and accepts(port), _START_SECONDS)  # noqa: B023
         except PlatformError:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-                raise
-            if _LEFTOVERS not in _tail(log_file) or time.monotonic() > deadline:
+            # After a kill of the main process its backends hold the shared memory a moment longer.
+            if _LEFTOVERS not in child.said() or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
         else:
-            return process
+            return child.ref
 
 
-def _tail(log_file: Path, characters: int = 600) -> str:
-    return log_file.read_text(errors="replace")[-characters:]
+def stop_postgres(ref: ProcessRef) -> bool:
+    """Stop a server, cutting open connections; False when it was not running."""
+    return bool(stop([ref], first=signal.SIGINT))
 
 
 def _postmaster_status(data_folder: Path) -> tuple[int, str] | None:
@@ -118,56 +96,54 @@ def _postmaster_status(data_folder: Path) -> tuple[int, str] | None:
     return (int(lines[0]), lines[7].strip()) if len(lines) > 7 else None
 
 
-def _refuse_second_server(data_folder: Path) -> None:
+def _clear_stale_lock(data_folder: Path) -> None:
     """Remove the lock file of a dead server, whose pid may be another program's by now; raise when it still runs."""
     lock = data_folder / "postmaster.pid"
     try:
         pid = int(lock.read_text().splitlines()[0])
+        command = psutil.Process(pid).cmdline()
     except FileNotFoundError:
         return
-    except (ValueError, IndexError):
-        lock.unlink()
-        return
-    try:
-        command = psutil.Process(pid).cmdline()
-    except psutil.NoSuchProcess:
+    except (ValueError, IndexError, psutil.NoSuchProcess, psutil.AccessDenied):
         command = []
     if str(data_folder) in command:
-        raise PlatformError(
-            f"a PostgreSQL we have no record of (pid {pid}) uses {data_folder}: stop it with `kill {pid}`"
-        )
+        raise PlatformError(f"a PostgreSQL not started by this state (pid {pid}) uses {data_folder}: run `kill {pid}`")
     lock.unlink()
 
 
-def _user_for(data_folder: Path) -> RunAs | None:
-    data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _unprivileged_user(data_folder: Path) -> RunAs | None:
     if os.geteuid() != 0:
         return None
-    nobody = pwd.getpwnam("nobody")
-    os.chown(data_folder, nobody.pw_uid, nobody.pw_gid)
     closed = [path for end in (data_folder, _BINARIES) for path in end.parents if not path.stat().st_mode & 0o001]
     if closed and sys.platform != "linux":
         raise PlatformError(f"PostgreSQL does not run as root, and other users cannot enter {closed[-1]}")
+    nobody = pwd.getpwnam("nobody")
     return RunAs(nobody.pw_uid, nobody.pw_gid, keep_file_access=bool(closed))
 
 
 def _initialise(data_folder: Path, password: str, run_as: RunAs | None) -> None:
-    """Make a new cluster; a half-made one is removed so that the next start begins afresh."""
-    with tempfile.TemporaryDirectory(prefix="orderloop-initdb-") as scratch:
-        secret = Path(scratch) / "password"
-        secret.touch(mode=0o600)
+    """Make a new cluster beside `data_folder` and rename it, so that an interrupted attempt leaves no half-made one."""
+    fresh = data_folder.with_name(data_folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700, parents=True)
+    secret = data_folder.with_name(data_folder.name + ".password")
+    secret.touch(mode=0o600)
+    try:
         secret.write_text(password)
         if run_as:
-            os.chown(scratch, run_as.uid, run_as.gid)
+            os.chown(fresh, run_as.uid, run_as.gid)
             os.chown(secret, run_as.uid, run_as.gid)
-        command = [str(_BINARIES / "initdb"), "-D", str(data_folder), "-U", ADMIN, "--pwfile", str(secret)]
+        command = [str(_BINARIES / "initdb"), "-D", str(fresh), "-U", _ADMIN, "--pwfile", str(secret)]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         command += ["--locale=C", "--no-sync"]
         result = run(wrapped(command, run_as))
+    finally:
+        secret.unlink()
     if result.returncode != 0:
-        shutil.rmtree(data_folder, ignore_errors=True)
-        reason = (result.stderr or result.stdout).strip().splitlines()
-        raise PlatformError(f"initdb failed: {reason[-1] if reason else result.returncode}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        reason = (result.stderr or result.stdout).strip().splitlines() or [f"exit code {result.returncode}"]
+        raise PlatformError(f"initdb failed: {reason[-1]}")
+    fresh.rename(data_folder)
 
 
 def sqlalchemy_url(url: str) -> str:

@@ -1,9 +1,7 @@
 """Processes we started: how they are started, recognised later, and stopped."""
 
-import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +15,8 @@ import psutil  # type: ignore[import-untyped]
 from devkit.platform.errors import PlatformError
 
 _EXEC_AS = Path(__file__).with_name("exec_as.py")
-POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.05
+_LOG_LIMIT_BYTES = 20_000_000
 
 # A child tied to us dies with the thread that started it, so one thread that lives as long as we do starts them all.
 _SPAWNER = ThreadPoolExecutor(1, "orderloop-spawner")
@@ -33,11 +32,8 @@ class ProcessRef:
 
     @classmethod
     def of(cls, pid: int) -> "ProcessRef":
-        """The running process `pid`; raises PlatformError when there is none."""
-        mark = _start_mark(pid)
-        if mark is None:
-            raise PlatformError(f"process {pid} ended right after its start")
-        return cls(pid, mark)
+        """The process now holding `pid`; when it has already ended, a reference to nothing alive."""
+        return cls(pid, _start_mark(pid) or "ended")
 
     def alive(self) -> bool:
         """Whether this very process still runs (a zombie does not)."""
@@ -73,40 +69,49 @@ def _start_mark(pid: int) -> str | None:
 
 
 @dataclass(frozen=True)
-class RunAs:
-    """The unprivileged user a command runs as, and whether it needs root's reach to its files."""
+class Child:
+    """A process just started, and where in its log its own words begin."""
 
-    uid: int
-    gid: int
-    keep_file_access: bool
+    name: str
+    popen: subprocess.Popen[bytes]
+    ref: ProcessRef
+    log_file: Path
+    log_start: int
 
-    def arguments(self) -> list[str]:
-        """The `exec_as` options for this user."""
-        reach = ["--keep-file-access"] if self.keep_file_access else []
-        return ["--uid", str(self.uid), "--gid", str(self.gid), *reach]
+    def said(self) -> str:
+        """What it has written to its log since it was started."""
+        with self.log_file.open("rb") as log:
+            log.seek(self.log_start)
+            return log.read().decode(errors="replace")
 
+    def wait_ready(self, ready: Callable[[], bool], deadline_seconds: float) -> None:
+        """Poll until `ready`; raises PlatformError, and leaves nothing running, when it ends or is not in time."""
+        deadline = time.monotonic() + deadline_seconds
+        while not ready():
+            if self.popen.poll() is not None:
+                lines = [line.strip() for line in self.said().splitlines() if line.strip()] or ["no output"]
+                raise PlatformError(f"{self.name} stopped while starting: {lines[-1][:300]} (log: {self.log_file})")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise PlatformError(f"{self.name} was not ready within {deadline_seconds:.0f} s (log: {self.log_file})")
+            time.sleep(_POLL_SECONDS)
 
-def wrapped(command: Sequence[str], run_as: RunAs | None = None, tied_to_us: bool = False) -> list[str]:
-    """`command` run as another user and, when `tied_to_us`, killed as soon as we die."""
-    options = run_as.arguments() if run_as else []
-    if tied_to_us:
-        options += ["--parent", str(os.getpid())]
-    if not options:
-        return list(command)
-    return [sys.executable, "-I", "-S", str(_EXEC_AS), *options, "--", *command]
+    def kill(self) -> None:
+        """End it at once."""
+        self.popen.kill()
+        self.popen.wait()
 
 
 def spawn(
-    command: Sequence[str],
-    log_file: Path,
-    *,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-) -> subprocess.Popen[bytes]:
+    name: str, command: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None, cwd: Path = Path("/")
+) -> Child:
     """Start a command in its own session (no Ctrl-C of ours reaches it), its output appended to `log_file`."""
     log_file.parent.mkdir(parents=True, exist_ok=True)
+    if log_file.exists() and log_file.stat().st_size > _LOG_LIMIT_BYTES:
+        log_file.replace(log_file.with_suffix(".log.1"))
     with log_file.open("ab") as log:
-        process = _SPAWNER.submit(
+        log_start = log.tell()
+        popen = _SPAWNER.submit(
             subprocess.Popen,
             list(command),
             stdin=subprocess.DEVNULL,
@@ -116,77 +121,53 @@ def spawn(
             cwd=cwd,
             start_new_session=True,
         ).result()
-    _CHILDREN[process.pid] = process
-    return process
+    ref = ProcessRef.of(popen.pid)
+    _CHILDREN[popen.pid] = popen
+    return Child(name, popen, ref, log_file, log_start)
 
 
-def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = Path("/")
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and capture what it says."""
-    return subprocess.run(list(command), capture_output=True, text=True, check=False, cwd="/", env=env)  # noqa: S603
+    return subprocess.run(list(command), capture_output=True, text=True, check=False, cwd=cwd, env=env)  # noqa: S603
 
 
-def wait_ready(
-    process: subprocess.Popen[bytes], ready: Callable[[], bool], *, what: str, log_file: Path, deadline_seconds: float
-) -> None:
-    """Poll `ready` until it holds; raises PlatformError when the process ends or the deadline passes first."""
-    deadline = time.monotonic() + deadline_seconds
-    while not ready():
-        if process.poll() is not None:
-            raise PlatformError(f"{what} stopped while starting: {last_line(log_file)} (log: {log_file})")
-        if time.monotonic() > deadline:
-            raise PlatformError(f"{what} is not ready after {deadline_seconds:.0f} s (log: {log_file})")
-        time.sleep(POLL_SECONDS)
+@dataclass(frozen=True)
+class RunAs:
+    """The unprivileged user a command runs as, and whether it needs root's reach to its files."""
+
+    uid: int
+    gid: int
+    keep_file_access: bool
 
 
-def stop(ref: ProcessRef, *, first: signal.Signals = signal.SIGTERM, patience_seconds: float = 10) -> bool:
-    """Ask the process to end and kill it when it does not; False when it was not running."""
-    if not ref.send(first):
-        return False
-    if not _ended(ref, patience_seconds):
+def wrapped(command: Sequence[str], run_as: RunAs | None = None, tied_to_us: bool = False) -> list[str]:
+    """`command` run as another user and, when `tied_to_us`, killed as soon as we die."""
+    options: list[str] = []
+    if run_as:
+        options += ["--uid", str(run_as.uid), "--gid", str(run_as.gid)]
+        options += ["--keep-file-access"] if run_as.keep_file_access else []
+    if tied_to_us:
+        options += ["--parent", str(os.getpid())]
+    if not options:
+        return list(command)
+    return [sys.executable, "-I", "-S", str(_EXEC_AS), *options, "--", *command]
+
+
+def stop(
+    refs: Sequence[ProcessRef], *, first: signal.Signals = signal.SIGTERM, patience_seconds: float = 10
+) -> list[ProcessRef]:
+    """Ask processes to end, together, and kill those that do not in time; returns those that were running."""
+    running = [ref for ref in refs if ref.send(first)]
+    _wait_ended(running, patience_seconds)
+    for ref in running:
         ref.send(signal.SIGKILL)
-        _ended(ref, patience_seconds)
-    return True
+    _wait_ended(running, patience_seconds)
+    return running
 
 
-def _ended(ref: ProcessRef, patience_seconds: float) -> bool:
+def _wait_ended(refs: Sequence[ProcessRef], patience_seconds: float) -> None:
     deadline = time.monotonic() + patience_seconds
-    while ref.alive():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
-
-
-def last_line(log_file: Path) -> str:
-    """The last line of a log that says something, for an error message."""
-    with contextlib.suppress(FileNotFoundError):
-        lines = [line.strip() for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
-        if lines:
-            return lines[-1][:300]
-    return "no output"
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def port_is_free(port: int) -> bool:
-    """Whether 127.0.0.1:`port` can be bound now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def accepts(port: int) -> bool:
-    """Whether something accepts TCP connections on 127.0.0.1:`port`."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
+    while any(ref.alive() for ref in refs) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
