@@ -84,6 +84,12 @@ UtcTime = Annotated[
     AwareDatetime, AfterValidator(_to_utc), PlainSerializer(time_text, return_type=str, when_used="json")
 ]
 Day = date
-Code = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/+-]*$")]
+# A code stands in URL paths, so it has no separator of theirs, no control character and no space at its ends.
+Code = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=64, pattern=r"^[^\s/?#%\x00-\x1f]([^/?#%\x00-\x1f]*[^\s/?#%\x00-\x1f])?$"
+    ),
+]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Text = Annotated[str, StringConstraints(max_length=1000)]
