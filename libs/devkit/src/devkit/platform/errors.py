@@ -3,3 +3,7 @@
 
 class PlatformError(Exception):
     """Something the user can act on; `str()` is one line saying what is wrong and what to do."""
+
+
+class BusyError(PlatformError):
+    """Another command is starting or stopping the same platform."""

@@ -10,16 +10,17 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
-import requests
-from jgo.config import GlobalSettings
-from jgo.maven import MavenContext
 
 from devkit.platform.errors import PlatformError
 
+if TYPE_CHECKING:
+    from jgo.maven import MavenContext
+
 KAFKA_VERSION = "4.3.1"
-LOCK_FILE = Path(__file__).with_name("kafka-jars.lock.json")
+_LOCK_FILE = Path(__file__).with_name("kafka-jars.lock.json")
 
 _BROKER = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
 # kafka-tools alone: its own dependencies are Kafka Connect and a web server, which no console tool we run needs.
@@ -40,14 +41,27 @@ def ensure_jars() -> list[Path]:
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    locked: dict[str, str] = json.loads(LOCK_FILE.read_text())
     with ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
-        return list(pool.map(lambda entry: _ensure(folder, *entry), locked.items()))
+        return list(pool.map(lambda entry: _ensure(folder, *entry), _locked().items()))
+
+
+def jars_missing() -> bool:
+    """Whether `ensure_jars` will have to download."""
+    return not all(_file(cache_folder(), coordinate).exists() for coordinate in _locked())
+
+
+def _locked() -> dict[str, str]:
+    """SHA-256 by `group:artifact:version`."""
+    return dict(json.loads(_LOCK_FILE.read_text()))
+
+
+def _file(folder: Path, coordinate: str) -> Path:
+    _, artifact, version = coordinate.split(":")
+    return folder / f"{artifact}-{version}.jar"
 
 
 def _ensure(folder: Path, coordinate: str, sha256: str) -> Path:
-    _, artifact, version = coordinate.split(":")
-    target = folder / f"{artifact}-{version}.jar"
+    target = _file(folder, coordinate)
     if target.exists() and _sha256(target) == sha256:
         return target
     # A folder of its own per download, then one rename: several checkouts may fetch into the cache at once.
@@ -60,19 +74,25 @@ def _ensure(folder: Path, coordinate: str, sha256: str) -> Path:
 
 
 def _download(coordinate: str, scratch: Path) -> Path:
+    from requests import RequestException  # noqa: PLC0415  (see _maven)
+
     group, artifact, version = coordinate.split(":")
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             context = _maven(scratch / str(attempt))
             return context.project(group, artifact).at_version(version).artifact().resolve()
-        except (requests.RequestException, RuntimeError, OSError) as error:
+        except (RequestException, RuntimeError, OSError) as error:
             if attempt == _ATTEMPTS:
                 raise PlatformError(f"cannot download {coordinate}: {error}") from error
             time.sleep(attempt)
     raise AssertionError("unreachable")
 
 
-def _maven(repo_cache: Path) -> MavenContext:
+def _maven(repo_cache: Path) -> "MavenContext":
+    # Imported here: every start checks the archives, only the first one downloads and pays for the import.
+    from jgo.config import GlobalSettings  # noqa: PLC0415
+    from jgo.maven import MavenContext  # noqa: PLC0415
+
     mirrors = GlobalSettings.load().repositories
     return MavenContext(repo_cache=repo_cache, remote_repos=mirrors or None, timeout=60)
 
@@ -93,7 +113,7 @@ def relock() -> dict[str, str]:
             ordered = sorted(coordinates)
             sums = pool.map(lambda c: _sha256(_download(c, Path(scratch) / c.replace(":", "_"))), ordered)
             locked = dict(zip(ordered, sums, strict=True))
-    LOCK_FILE.write_text(json.dumps(locked, indent=1) + "\n")
+    _LOCK_FILE.write_text(json.dumps(locked, indent=1) + "\n")
     return locked
 
 

@@ -1,0 +1,5 @@
+"""`python -m devkit` is the `orderloop` command."""
+
+from devkit.cli import main
+
+main()

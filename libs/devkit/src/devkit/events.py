@@ -1,0 +1,158 @@
+"""`orderloop events`: reading the event topics."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any
+
+import httpx
+import typer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.markup import escape
+
+from devkit.platform import Platform, PlatformError
+from devkit.platform.state import default_state_dir
+
+events_app = typer.Typer(help="Look into the event topics.", no_args_is_help=True)
+_VALUE_WIDTH = 160
+_POLL_MS = 500
+
+
+@events_app.callback()
+def _group() -> None:
+    """Look into the event topics."""
+
+
+@events_app.command()
+def tail(
+    *,
+    topic: Annotated[list[str] | None, typer.Option(help="Only this topic; repeat for more.")] = None,
+    type: Annotated[list[str] | None, typer.Option(help="Only this event type, e.g. crm.OrderPlaced.v1.")] = None,
+    order: Annotated[str | None, typer.Option(help="Only events of this order, by number or id.")] = None,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the oldest event.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    max: Annotated[int | None, typer.Option("--max", min=1, help="End after so many events.")] = None,
+) -> None:
+    """Print events as they come, until Ctrl-C."""
+    from contracts.topics import TOPICS  # noqa: PLC0415  (a third of a second other commands need not wait)
+
+    known = [each.name for each in TOPICS]
+    if unknown := [name for name in topic or [] if name not in known]:
+        raise typer.BadParameter(f"no topic {unknown[0]}; there are {', '.join(known)}", param_hint="--topic")
+    platform = Platform(default_state_dir())
+    correlation = _order_id(platform, order) if order else None
+    wanted = _Filter(frozenset(type or []), correlation)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(
+            _print_events(
+                platform.kafka, topic or known, wanted, from_beginning=from_beginning, as_json=as_json, limit=max
+            )
+        )
+
+
+class _Filter:
+    """Which events to show."""
+
+    def __init__(self, types: frozenset[str], correlation: str | None) -> None:
+        self._types = types
+        self._correlation = correlation
+
+    def __call__(self, event: dict[str, Any]) -> bool:
+        if self._types and event["type"] not in self._types:
+            return False
+        return self._correlation is None or self._correlation in (event["correlationid"], event["subject"])
+
+
+async def _print_events(
+    bootstrap: str, topics: list[str], wanted: _Filter, *, from_beginning: bool, as_json: bool, limit: int | None
+) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    shown = 0
+    async for record in _records(bootstrap, topics, from_beginning):
+        event = describe(record)
+        if not wanted(event):
+            continue
+        if as_json:
+            typer.echo(json.dumps(event))
+        else:
+            console.print(_line(event))
+        shown += 1
+        if shown == limit:
+            return
+
+
+async def _records(bootstrap: str, topics: list[str], from_beginning: bool) -> AsyncIterator[ConsumerRecord]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        await consumer.start()
+    except KafkaError as error:
+        raise PlatformError(f"Kafka at {bootstrap} does not answer: is `orderloop up` done?") from error
+    try:
+        existing = await consumer.topics()
+        partitions = [
+            TopicPartition(topic, partition)
+            for topic in topics
+            if topic in existing
+            for partition in consumer.partitions_for_topic(topic) or ()
+        ]
+        if not partitions:
+            raise PlatformError("none of the topics exists yet")
+        consumer.assign(partitions)
+        await (consumer.seek_to_beginning if from_beginning else consumer.seek_to_end)(*partitions)
+        while True:
+            fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+            for record in sorted((r for batch in fetched.values() for r in batch), key=lambda r: r.timestamp):
+                yield record
+    finally:
+        await consumer.stop()
+
+
+def describe(record: ConsumerRecord) -> dict[str, Any]:
+    """A Kafka record as a CloudEvent with its place in Kafka; a value that is no JSON is given as text."""
+    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    text = (record.value or b"").decode(errors="replace")
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = text
+    fields = ("id", "type", "source", "time", "subject", "correlationid", "causationid")
+    return {
+        **{field: headers.get(f"ce_{field}") for field in fields},
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": record.key.decode(errors="replace") if record.key is not None else None,
+        "data": data,
+    }
+
+
+def _line(event: dict[str, Any]) -> str:
+    value = json.dumps(event["data"], ensure_ascii=False)
+    if len(value) > _VALUE_WIDTH:
+        value = value[: _VALUE_WIDTH - 1] + "…"
+    place = f"{event['topic']}[{event['partition']}]@{event['offset']}"
+    return (
+        f"[dim]{event['time']}[/dim] [bold cyan]{event['type']}[/bold cyan] {escape(str(event['key']))} "
+        f"[dim]{escape(place)} id={event['id']} cause={event['causationid']}[/dim]\n  {escape(value)}"
+    )
+
+
+def _order_id(platform: Platform, order: str) -> str:
+    """The id of an order given by id or number; raises PlatformError when the gateway does not know it."""
+    with suppress(ValueError):
+        return str(uuid.UUID(order))
+    client = platform.client("admin")
+    try:
+        with httpx.Client(base_url=platform.gateway_url, timeout=15, trust_env=False) as http:
+            form = {"grant_type": "client_credentials", **client.model_dump()}
+            token = http.post("/oauth/token", data=form).raise_for_status().json()["access_token"]
+            answer = http.get(f"/v1/orders/{order}", headers={"Authorization": f"Bearer {token}"})
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                raise PlatformError(f"there is no order {order}")
+            return str(answer.raise_for_status().json()["id"])
+    except httpx.HTTPError as error:
+        raise PlatformError(f"cannot look up order {order}: {error}") from error

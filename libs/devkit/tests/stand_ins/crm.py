@@ -1,0 +1,5 @@
+"""Stand-in for the crm service."""
+
+from stand_in import main
+
+main("crm")

@@ -1,0 +1,5 @@
+"""Stand-in for the erp service."""
+
+from stand_in import main
+
+main("erp")

@@ -1,0 +1,5 @@
+"""Stand-in for the mes service."""
+
+from stand_in import main
+
+main("mes")
