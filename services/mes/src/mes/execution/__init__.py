@@ -1,0 +1,1 @@
+"""Execution: operations started, paused and reported at their machines."""

@@ -1,0 +1,1 @@
+"""Machines: work centers, machine states and their OEE."""

@@ -1,0 +1,1 @@
+"""Maintenance: an order for every stop of a machine."""

@@ -1,0 +1,1 @@
+"""Scheduling: the finite schedule of all open operations."""

@@ -1,0 +1,1 @@
+"""Work orders: ERP's released plans as jobs of the shop floor."""
