@@ -147,17 +147,26 @@ def test_a_busy_gateway_port_is_one_clear_line(orderloop: Callable[..., subproce
 
 @pytest.mark.parametrize("file", ["state.json", "secrets.json"])
 @pytest.mark.parametrize("content", ["", "{", '{"ports": {"gateway": "x"}}'])
-def test_a_damaged_state_folder_is_one_clear_line(
-    orderloop: Callable[..., subprocess.CompletedProcess[str]], state_dir: Path, file: str, content: str
+def test_a_damaged_state_folder_names_the_file_and_the_way_out(
+    stand_ins: None, state_dir: Path, file: str, content: str
 ) -> None:
     state_dir.mkdir()
     (state_dir / file).write_text(content)
-    for command in ("up", "status"):
-        result = orderloop(command)
-        assert result.returncode == 1
-        [line] = result.stderr.splitlines()
-        assert line.startswith(f"orderloop: {state_dir / file} is damaged")
-        assert f"rm -r {state_dir}" in line
+    for act in (Platform(state_dir).start, Platform(state_dir).status):
+        with pytest.raises(PlatformError, match=f"{file} is damaged .* rm -r {state_dir}$"):
+            act()
+    assert (state_dir / file).read_text() == content
+
+
+def test_a_damaged_state_folder_is_one_line_for_the_user(
+    orderloop: Callable[..., subprocess.CompletedProcess[str]], state_dir: Path
+) -> None:
+    state_dir.mkdir()
+    (state_dir / "state.json").write_text("{")
+    up = orderloop("up")
+    assert (up.returncode, up.stdout) == (1, "")
+    assert len(up.stderr.splitlines()) == 1
+    (state_dir / "state.json").unlink()
 
 
 def test_data_without_its_secrets_is_not_overwritten(stand_ins: None, state_dir: Path) -> None:
@@ -178,9 +187,10 @@ async def test_a_service_that_does_not_start_stops_the_rest_and_says_why(
 
 
 def test_a_recycled_pid_is_neither_taken_for_ours_nor_killed(state_dir: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
         folder = StateFolder(state_dir)
-        folder.prepare()
+        with folder.lock():
+            folder.prepare()
         state = folder.state()
         ours = ProcessRef.of(stranger.pid)
         state.processes["crm"] = ProcessRef(stranger.pid, f"{ours.started}0")

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from devkit.demo.cli import demo
 from devkit.events import events_app
+from devkit.imports.cli import import_app
 from devkit.platform import Platform, PlatformError
 from devkit.platform.state import default_state_dir
 from devkit.platform.supervise import supervise
@@ -27,6 +29,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(events_app, name="events")
+app.add_typer(import_app, name="import")
+app.command()(demo)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 console = Console(highlight=False)

@@ -62,16 +62,16 @@ class Api:
 
     async def get(self, path: str, **params: Any) -> dict[str, Any]:
         """The JSON answer of a GET; raises ApiProblem."""
-        return (await self.request("GET", path, params=params)).json()
+        return dict((await self.request("GET", path, params=params)).json())
 
     async def post(self, path: str, body: Any = None, key: str | None = None) -> dict[str, Any]:
         """The JSON answer of a POST; `key` is its Idempotency-Key. Raises ApiProblem."""
-        return (await self.request("POST", path, body=body or {}, key=key)).json()
+        return dict((await self.request("POST", path, body=body or {}, key=key)).json())
 
     async def patch(self, path: str, body: Any, version: int, key: str | None = None) -> dict[str, Any]:
         """The JSON answer of an amendment of a record seen at `version`; raises ApiProblem."""
         headers = {"If-Match": f'"{version}"'}
-        return (await self.request("PATCH", path, body=body, key=key, headers=headers)).json()
+        return dict((await self.request("PATCH", path, body=body, key=key, headers=headers)).json())
 
     async def items(self, path: str, **params: Any) -> AsyncIterator[dict[str, Any]]:
         """Every record of a list, page by page."""

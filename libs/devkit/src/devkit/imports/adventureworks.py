@@ -64,7 +64,7 @@ def read_folder(folder: Path, orders: int) -> Dataset:
                 {"item": code.get(row["ProductID"]), "lot": lot.replace("N/A", "NA"), "quantity": row["Quantity"]},
             )
     for number, row in _lines(folder, "customers.csv"):
-        values = {"number": row["AccountNumber"], "name": row["Name"], "email": row["Email"], "priority": 0}
+        values = {"number": row["AccountNumber"], "name": row["Name"], "email": row["Email"], "priority": "0"}
         _add(dataset, "customers", "customers.csv", number, values)
     _orders(folder, dataset, code, orders)
     return layout.consistent(dataset)
@@ -182,7 +182,7 @@ def _orders(folder: Path, dataset: Dataset, code: dict[str, str], count: int) ->
         line_of[row["SalesOrderID"]] += 1
         values = {
             "order": f"AW-{row['SalesOrderID']}",
-            "line": line_of[row["SalesOrderID"]],
+            "line": str(line_of[row["SalesOrderID"]]),
             "item": code.get(row["ProductID"], f"ProductID {row['ProductID']}"),
             "quantity": row["OrderQty"],
             "unit_price": row["UnitPrice"],

@@ -237,9 +237,9 @@ def _drop_unmakeable(dataset: Dataset, center: Callable[[str | None], str | None
         if reason := center(step.work_center):
             bad.setdefault(step.item, f"its operation {step.operation} cannot be loaded: {reason}")
     makes = {r.item for r in dataset.routing}
-    for row in dataset.items:
-        if row.source == "make" and row.item not in makes:
-            bad.setdefault(row.item, "it is made but has no routing")
+    for made in dataset.items:
+        if made.source == "make" and made.item not in makes:
+            bad.setdefault(made.item, "it is made but has no routing")
     while True:
         good = {r.item for r in dataset.items} - bad.keys()
         more = {
