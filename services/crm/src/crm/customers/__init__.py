@@ -1,0 +1,1 @@
+"""Customers: master data of those who order."""

@@ -1,0 +1,6 @@
+"""Alembic's entry."""
+
+from chassis.migrations import run
+from crm.service import SERVICE
+
+run(SERVICE.metadata)

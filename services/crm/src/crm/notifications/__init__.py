@@ -1,0 +1,1 @@
+"""Notifications: what customers were told about their orders, and why."""
