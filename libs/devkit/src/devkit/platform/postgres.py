@@ -50,6 +50,7 @@ def start_postgres(
     run as root, so root runs it as `nobody`. Raises PlatformError.
     """
     data_folder = data_folder.resolve()
+    data_folder.parent.mkdir(parents=True, exist_ok=True)
     run_as = _unprivileged_user(data_folder)
     if not data_folder.exists():
         _initialise(data_folder, password, run_as)
@@ -125,7 +126,7 @@ def _initialise(data_folder: Path, password: str, run_as: RunAs | None) -> None:
     """Make a new cluster beside `data_folder` and rename it, so that an interrupted attempt leaves no half-made one."""
     fresh = data_folder.with_name(data_folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(mode=0o700, parents=True)
+    fresh.mkdir(mode=0o700)
     secret = data_folder.with_name(data_folder.name + ".password")
     secret.touch(mode=0o600)
     try:
@@ -142,7 +143,8 @@ def _initialise(data_folder: Path, password: str, run_as: RunAs | None) -> None:
     if result.returncode != 0:
         shutil.rmtree(fresh, ignore_errors=True)
         reason = (result.stderr or result.stdout).strip().splitlines() or [f"exit code {result.returncode}"]
-        raise PlatformError(f"initdb failed: {reason[-1]}")
+        hint = "; root needs a checkout every user can enter" if run_as and run_as.keep_file_access else ""
+        raise PlatformError(f"initdb failed: {reason[-1]}{hint}")
     fresh.rename(data_folder)
 
 
