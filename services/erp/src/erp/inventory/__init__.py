@@ -1,0 +1,1 @@
+"""Stock: balances, lots, reservations and the append-only ledger."""

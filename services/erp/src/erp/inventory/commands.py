@@ -1,0 +1,350 @@
+"""Stock moves, reservations, holds and picks.
+
+Every function here expects the item's balance to be locked by `lock_balances` in the same transaction. None knows
+why stock is wanted: whoever changes what is available lets planning settle the demands afterwards.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Integer, Numeric, Text, case, cast, column, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from chassis.clock import new_id
+from chassis.db import Tx
+from chassis.http.problems import invalid
+from contracts.erp import StockMoved
+from erp.finance.commands import post_scrap
+from erp.inventory import rules
+from erp.inventory.rules import Balance, Pick
+from erp.inventory.tables import balance, lot_number, stock_ledger, stock_lot
+
+StockReason = Literal[
+    "purchase_receipt", "receipt", "count", "production_receipt", "issue", "shipment", "scrap", "correction"
+]
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Move:
+    """A signed quantity of one lot that enters or leaves stock."""
+
+    item: str
+    lot: str
+    quantity: Decimal
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where received goods came from, or where shipped goods went."""
+
+    supplier: str | None = None
+    supplier_lot: str | None = None
+    purchase_order: str | None = None
+    shipment: str | None = None
+
+
+_UNKNOWN_ORIGIN = Origin()
+
+
+async def lock_balances(tx: Tx, items: Iterable[str]) -> dict[str, Balance]:
+    """Lock the balances of these items in code order, creating missing ones, and return them."""
+    wanted = sorted(set(items))
+    query = select(balance).where(balance.c.item.in_(wanted)).order_by(balance.c.item).with_for_update()
+    rows = await tx.all(query)
+    if missing := sorted(set(wanted) - {row["item"] for row in rows}):
+        new = [{"item": item, "updated_at": tx.now} for item in missing]
+        await tx.execute(upsert(balance).values(new).on_conflict_do_nothing())
+        rows = await tx.all(query)
+    return {
+        row["item"]: Balance(row["item"], row["on_hand"], row["reserved"], row["held"], row["version"]) for row in rows
+    }
+
+
+async def receive(
+    tx: Tx,
+    item: str,
+    lot: str | None,
+    quantity: Decimal,
+    reason: StockReason,
+    *,
+    origin: Origin = _UNKNOWN_ORIGIN,
+    held: bool = False,
+    source_event: UUID | str | None = None,
+    note: str | None = None,
+) -> str:
+    """Put a quantity into a lot (a new one when None) and return the lot.
+
+    A lot already known keeps its status: what enters a held lot is held, what enters a scrapped lot is scrapped at
+    once. `held` is the status of a lot not known before. Raises Problem 422 when the lot is another item's.
+    """
+    lot = lot or await tx.number(lot_number, "R")
+    entry = upsert(stock_lot).values(
+        lot=lot,
+        id=new_id(),
+        item=item,
+        quantity=quantity,
+        status="held" if held else "released",
+        supplier=origin.supplier,
+        supplier_lot=origin.supplier_lot,
+        purchase_order=origin.purchase_order,
+        received_at=tx.now,
+    )
+    added = case((stock_lot.c.status == "scrapped", 0), else_=entry.excluded.quantity)
+    entry = entry.on_conflict_do_update(
+        index_elements=[stock_lot.c.lot], set_={"quantity": stock_lot.c.quantity + added}
+    )
+    row = await tx.first(entry.returning(stock_lot.c.item, stock_lot.c.status))
+    if row is None or row["item"] != item:
+        raise invalid("/lot", "lot_of_other_item", f"lot {lot!r} is not a lot of item {item!r}")
+    into_held = quantity if row["status"] == "held" else _ZERO
+    move = Move(item, lot, quantity)
+    await _book(tx, [move], reason, held={item: into_held}, origin=origin, source_event=source_event, note=note)
+    if row["status"] == "scrapped":
+        await _book(tx, [Move(item, lot, -quantity)], "scrap", held={}, source_event=source_event, note=note)
+        await post_scrap(tx, source_event or tx.cause.causation_id or lot, {item: quantity})
+    return lot
+
+
+async def issue(
+    tx: Tx,
+    item: str,
+    lot: str,
+    quantity: Decimal,
+    reason: StockReason,
+    *,
+    shipment: str | None = None,
+    source_event: UUID | str | None = None,
+    note: str | None = None,
+) -> None:
+    """Take a quantity out of one lot; see `issue_many`."""
+    await issue_many(tx, [Move(item, lot, quantity)], reason, shipment=shipment, source_event=source_event, note=note)
+
+
+async def issue_many(
+    tx: Tx,
+    moves: Sequence[Move],
+    reason: StockReason,
+    *,
+    shipment: str | None = None,
+    source_event: UUID | str | None = None,
+    note: str | None = None,
+) -> None:
+    """Take (positive) quantities out of lots, held ones too; a shipment takes what was picked in them.
+
+    Raises IntegrityError when a lot holds less; reservations are the caller's to lower.
+    """
+    taken: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for move in moves:
+        taken[move.item, move.lot] += move.quantity
+    if not taken:
+        return
+    lots = _pairs({lot: quantity for (_, lot), quantity in taken.items()}, "taken")
+    picked = stock_lot.c.picked - lots.c.quantity if reason == "shipment" else stock_lot.c.picked
+    change = (
+        update(stock_lot)
+        .values(quantity=stock_lot.c.quantity - lots.c.quantity, picked=picked)
+        .where(stock_lot.c.lot == lots.c.key)
+        .returning(stock_lot.c.lot, stock_lot.c.status)
+    )
+    status = {row["lot"]: row["status"] for row in await tx.all(change)}
+    held: dict[str, Decimal] = defaultdict(Decimal)
+    for (item, lot), quantity in taken.items():
+        if status[lot] == "held":
+            held[item] -= quantity
+    out = [Move(item, lot, -quantity) for (item, lot), quantity in taken.items()]
+    await _book(tx, out, reason, held=held, origin=Origin(shipment=shipment), source_event=source_event, note=note)
+
+
+async def reserve(tx: Tx, item: str, quantity: Decimal) -> bool:
+    """Reserve a quantity if that much is available; returns whether it was."""
+    return item in await reserve_many(tx, {item: quantity})
+
+
+async def reserve_many(tx: Tx, quantities: Mapping[str, Decimal]) -> set[str]:
+    """Reserve each item's quantity where that much is available; returns the items it was done for."""
+    wanted = _pairs(quantities, "wanted")
+    change = (
+        update(balance)
+        .values(reserved=balance.c.reserved + wanted.c.quantity, updated_at=tx.now)
+        .where(
+            balance.c.item == wanted.c.key,
+            balance.c.on_hand - balance.c.held - balance.c.reserved >= wanted.c.quantity,
+        )
+        .returning(balance.c.item)
+    )
+    return {row["item"] for row in await tx.all(change)}
+
+
+async def unreserve(tx: Tx, item: str, quantity: Decimal) -> None:
+    """Give back a reserved quantity."""
+    await unreserve_many(tx, {item: quantity})
+
+
+async def unreserve_many(tx: Tx, quantities: Mapping[str, Decimal]) -> None:
+    """Give back each item's reserved quantity. Raises IntegrityError when less is reserved."""
+    back = _pairs(quantities, "back")
+    change = update(balance).values(reserved=balance.c.reserved - back.c.quantity, updated_at=tx.now)
+    await tx.execute(change.where(balance.c.item == back.c.key))
+
+
+async def hold(tx: Tx, item: str, lot: str) -> bool:
+    """Hold a lot, or remember it as held before it arrives; returns whether anything changed."""
+    return await _set_status(tx, item, lot, "held", ("released",))
+
+
+async def release(tx: Tx, item: str, lot: str) -> bool:
+    """Release a held lot; returns whether anything changed."""
+    return await _set_status(tx, item, lot, "released", ("held",))
+
+
+async def scrap(tx: Tx, item: str, lot: str, *, source_event: UUID | str | None = None) -> Decimal:
+    """Write off what is left of a lot, or remember it as scrapped before it arrives; returns the quantity lost."""
+    row = await tx.first(select(stock_lot.c.quantity).where(stock_lot.c.lot == lot))
+    quantity = row["quantity"] if row else _ZERO
+    if quantity:
+        await issue(tx, item, lot, quantity, "scrap", source_event=source_event)
+        await post_scrap(tx, source_event or tx.cause.causation_id or lot, {item: quantity})
+    await _set_status(tx, item, lot, "scrapped", ("released", "held"))
+    return quantity
+
+
+async def pick(tx: Tx, item: str, quantity: Decimal) -> list[Pick]:
+    """Set a quantity aside in released lots, oldest first: as much as is not picked yet."""
+    return (await pick_many(tx, {item: quantity}))[item]
+
+
+async def pick_many(tx: Tx, quantities: Mapping[str, Decimal]) -> dict[str, list[Pick]]:
+    """`pick` for several items at once."""
+    query = (
+        select(stock_lot.c.item, stock_lot.c.lot, (stock_lot.c.quantity - stock_lot.c.picked).label("free"))
+        .where(
+            stock_lot.c.item.in_(list(quantities)),
+            stock_lot.c.status == "released",
+            stock_lot.c.quantity > stock_lot.c.picked,
+        )
+        .order_by(stock_lot.c.item, stock_lot.c.received_at, stock_lot.c.id)
+    )
+    free: dict[str, list[tuple[str, Decimal]]] = defaultdict(list)
+    for row in await tx.all(query):
+        free[row["item"]].append((row["lot"], row["free"]))
+    picks = {item: rules.first_in_first_out(free[item], wanted) for item, wanted in quantities.items()}
+    await _change_picked(tx, {p.lot: p.quantity for found in picks.values() for p in found})
+    return picks
+
+
+async def unpick(tx: Tx, picks: Iterable[Pick]) -> None:
+    """Undo picks."""
+    back: dict[str, Decimal] = defaultdict(Decimal)
+    for done in picks:
+        back[done.lot] -= done.quantity
+    await _change_picked(tx, back)
+
+
+def _pairs(quantities: Mapping[str, Decimal], name: str) -> Any:
+    """A derived table (key, quantity) that keeps the statement's text the same for any number of rows."""
+    keys, values = cast(list(quantities), ARRAY(Text)), cast(list(quantities.values()), ARRAY(Numeric))
+    table = func.unnest(keys, values).table_valued(column("key", Text), column("quantity", Numeric), name=name)
+    return table.render_derived()
+
+
+async def _change_picked(tx: Tx, change: Mapping[str, Decimal]) -> None:
+    if change:
+        by = _pairs(change, "by")
+        picked = update(stock_lot).values(picked=stock_lot.c.picked + by.c.quantity)
+        await tx.execute(picked.where(stock_lot.c.lot == by.c.key))
+
+
+async def _set_status(tx: Tx, item: str, lot: str, status: str, earlier: Collection[str]) -> bool:
+    unknown = upsert(stock_lot).values(lot=lot, id=new_id(), item=item, quantity=0, status=status, received_at=tx.now)
+    if (await tx.execute(unknown.on_conflict_do_nothing())).rowcount:
+        return True
+    change = (
+        update(stock_lot)
+        .values(status=status)
+        .where(stock_lot.c.lot == lot, stock_lot.c.item == item, stock_lot.c.status.in_(earlier))
+        .returning(stock_lot.c.quantity)
+    )
+    quantity = await tx.scalar(change)
+    if quantity is None:
+        return False
+    into_held = {"held": quantity, "released": -quantity, "scrapped": _ZERO}[status]
+    held = update(balance).values(held=balance.c.held + into_held, updated_at=tx.now)
+    await tx.execute(held.where(balance.c.item == item))
+    return True
+
+
+async def _book(
+    tx: Tx,
+    moves: Sequence[Move],
+    reason: StockReason,
+    *,
+    held: Mapping[str, Decimal],
+    origin: Origin = _UNKNOWN_ORIGIN,
+    source_event: UUID | str | None,
+    note: str | None,
+) -> None:
+    """Bring balances up to these moves, write their ledger rows and publish them."""
+    total: dict[str, Decimal] = defaultdict(Decimal)
+    rows: dict[str, int] = defaultdict(int)
+    for move in moves:
+        total[move.item] += move.quantity
+        rows[move.item] += 1
+    change = update(balance).where(balance.c.item == (by := _changes(total, held, rows)).c.item)
+    change = change.values(
+        on_hand=balance.c.on_hand + by.c.quantity,
+        held=balance.c.held + by.c.held,
+        version=balance.c.version + by.c.rows,
+        updated_at=tx.now,
+    ).returning(balance.c.item, balance.c.on_hand, balance.c.version)
+    after = {row["item"]: row for row in await tx.all(change)}
+    running = {item: row["on_hand"] - total[item] for item, row in after.items()}
+    version = {item: row["version"] - rows[item] for item, row in after.items()}
+    ledger = []
+    for move in moves:
+        running[move.item] += move.quantity
+        version[move.item] += 1
+        event_id = tx.append(
+            StockMoved(
+                aggregate_version=version[move.item],
+                item=move.item,
+                lot=move.lot,
+                quantity=move.quantity,
+                reason=reason,
+                balance=running[move.item],
+                supplier=origin.supplier,
+                supplier_lot=origin.supplier_lot,
+                purchase_order=origin.purchase_order,
+                shipment=origin.shipment,
+            )
+        )
+        ledger.append(
+            {
+                "item": move.item,
+                "version": version[move.item],
+                "id": new_id(),
+                "lot": move.lot,
+                "quantity": move.quantity,
+                "reason": reason,
+                "note": note,
+                "source_event": str(source_event or tx.cause.causation_id or event_id),
+                "at": tx.now,
+                "balance": running[move.item],
+            }
+        )
+    await tx.execute(insert(stock_ledger), ledger)
+
+
+def _changes(total: Mapping[str, Decimal], held: Mapping[str, Decimal], rows: Mapping[str, int]) -> Any:
+    columns = (
+        cast(list(total), ARRAY(Text)),
+        cast(list(total.values()), ARRAY(Numeric)),
+        cast([held.get(item, _ZERO) for item in total], ARRAY(Numeric)),
+        cast([rows[item] for item in total], ARRAY(Integer)),
+    )
+    names = (column("item", Text), column("quantity", Numeric), column("held", Numeric), column("rows", Integer))
+    return func.unnest(*columns).table_valued(*names, name="changes").render_derived()

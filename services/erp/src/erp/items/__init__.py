@@ -1,0 +1,1 @@
+"""Items, their bills of materials and routings, and suppliers."""
