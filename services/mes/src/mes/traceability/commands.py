@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,20 @@ from sqlalchemy import RowMapping, and_, func, insert, literal, or_, select, upd
 from sqlalchemy.dialects import postgresql
 
 from chassis.clock import new_id
-from chassis.db import Tx
-from chassis.http.problems import FieldError, broken_rules, wrong_state
-from contracts.mes import ConsumedLot
-from mes.traceability import rules
-from mes.traceability.tables import LOT_NUMBER, batch_input, consumption, lot
+from chassis.db import Tx, matches
+from chassis.events import EventMeta
+from chassis.http.problems import FieldError, broken_rules, not_found, wrong_state
+from chassis.messaging.handlers import PermanentError
+from contracts.envelope import Reason
+from contracts.erp import ShipmentShipped, StockMoved
+from contracts.mes import ConsumedLot, LotEvent, LotHeld, LotReleased, LotScrapped
+from mes.traceability import queries, rules
+from mes.traceability.tables import LOT_NUMBER, batch_input, consumption, lot, lot_receipt, lot_shipment
+
+_DISPOSED: Mapping[rules.Disposition, type[LotEvent]] = MappingProxyType(
+    {"hold": LotHeld, "release": LotReleased, "scrap": LotScrapped}
+)
+_PAST: Mapping[rules.Disposition, str] = MappingProxyType({"hold": "held", "release": "released", "scrap": "scrapped"})
 
 
 async def consume(
@@ -100,6 +110,95 @@ async def produce(
     return name, inputs
 
 
+async def dispose(tx: Tx, reference: str, disposition: rules.Disposition, text: str) -> RowMapping:
+    """Hold, release or scrap a lot on somebody's decision; returns its record.
+
+    Raises 404 when it is unknown, 409 when its status does not allow the disposition.
+    """
+    row = await tx.first(select(lot).where(matches(lot, reference, "lot")).with_for_update())
+    if row is None:
+        raise not_found("lot", reference)
+    if rules.next_status(row["status"], disposition) is None:
+        raise wrong_state(f"lot {row['lot']!r} is {row['status']}; it cannot be {_PAST[disposition]}")
+    await _change_status(tx, row, disposition, Reason(code=disposition.upper(), text=text))
+    return await queries.lot_record(tx, row["lot"])
+
+
+async def hold_locked(tx: Tx, locked: Iterable[RowMapping], reason: Reason, correlation_id: str | None) -> None:
+    """Hold those of the locked lots that are released."""
+    for row in locked:
+        if row["status"] == "released":
+            await _change_status(tx, row, "hold", reason, correlation_id)
+
+
+async def fold_stock_move(tx: Tx, moved: StockMoved, meta: EventMeta) -> None:
+    """Take over a row of ERP's stock ledger; a lot unknown so far begins with it.
+
+    Raises PermanentError when the lot is known as another item's.
+    """
+    tally = rules.tally_of(moved.reason, moved.quantity)
+    if tally is None:
+        return
+    name, change = tally
+    column = lot.c[name]
+    statement = (
+        update(lot)
+        .where(lot.c.lot == moved.lot, lot.c.item == moved.item)
+        .values({column: column + change, lot.c.updated_at: tx.now})
+    )
+    if (await tx.execute(statement)).rowcount == 0:
+        values = {
+            "item": moved.item,
+            "status": "released",
+            "origin": "purchased" if moved.reason == "purchase_receipt" else "received",
+            "supplier": moved.supplier,
+            "supplier_lot": moved.supplier_lot,
+            "purchase_order": moved.purchase_order,
+            name: change,
+        }
+        # A lot of this name made meanwhile by another transaction is found by the second update.
+        if not await insert_lot(tx, moved.lot, values) and (await tx.execute(statement)).rowcount == 0:
+            raise PermanentError(f"lot {moved.lot!r} is not of item {moved.item!r}")
+    if moved.reason == "purchase_receipt":
+        await tx.execute(
+            insert(lot_receipt).values(
+                id=meta.event_id,
+                lot=moved.lot,
+                item=moved.item,
+                supplier=moved.supplier,
+                supplier_lot=moved.supplier_lot,
+                purchase_order=moved.purchase_order,
+                quantity=moved.quantity,
+                received_at=meta.time,
+            )
+        )
+
+
+async def record_shipment(tx: Tx, shipped: ShipmentShipped) -> None:
+    """Remember which lots left with a shipment, for whom."""
+    totals: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for line in shipped.lines:
+        for picked in line.lots:
+            totals[picked.lot, line.item] += picked.quantity
+    if not totals:
+        return
+    rows = [
+        {
+            "shipment_id": shipped.shipment_id,
+            "lot": name,
+            "shipment": shipped.shipment,
+            "order_id": shipped.order_id,
+            "order": shipped.order,
+            "customer": shipped.customer,
+            "item": item,
+            "quantity": quantity,
+            "shipped_at": shipped.shipped_at,
+        }
+        for (name, item), quantity in totals.items()
+    ]
+    await tx.execute(postgresql.insert(lot_shipment).on_conflict_do_nothing(), rows)
+
+
 async def insert_lot(tx: Tx, name: str, values: Mapping[str, Any]) -> bool:
     """Insert a lot unless one of this name exists; returns whether it was inserted."""
     statement = (
@@ -115,6 +214,24 @@ async def lock_lots(tx: Tx, names: Iterable[str]) -> dict[str, RowMapping]:
     """The named lots that exist, locked in the order of their names."""
     query = select(lot).where(lot.c.lot.in_(sorted(set(names)))).order_by(lot.c.lot).with_for_update()
     return {row["lot"]: row for row in await tx.all(query)}
+
+
+async def _change_status(
+    tx: Tx, row: RowMapping, disposition: rules.Disposition, reason: Reason, correlation_id: str | None = None
+) -> None:
+    version = row["version"] + 1
+    await tx.execute(
+        update(lot)
+        .where(lot.c.id == row["id"])
+        .values(
+            status=rules.next_status(row["status"], disposition),
+            reason=reason.text,
+            version=version,
+            updated_at=tx.now,
+        )
+    )
+    event = _DISPOSED[disposition](aggregate_version=version, lot=row["lot"], item=row["item"], reason=reason)
+    tx.append(event, correlation_id)
 
 
 def _check_consumption(locked: Mapping[str, RowMapping], consumed: Sequence[ConsumedLot]) -> None:

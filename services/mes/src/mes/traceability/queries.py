@@ -1,0 +1,199 @@
+"""Reads of lots: the record, its siblings, where it came from and where it went."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import CTE, RowMapping, Select, Text, case, column, func, literal, select, union, union_all, values
+
+from chassis.db import Reader, matches
+from chassis.http.problems import not_found
+from mes.traceability.tables import batch_input, consumption, lot, lot_receipt, lot_shipment
+
+Direction = Literal["backward", "forward", "both"]
+
+# A graph beyond this many lots is cut off, and says so.
+MAX_LOTS = 5_000
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes and directed edges in the direction the material flows; `truncated` when lots are missing."""
+
+    nodes: Sequence[Mapping[str, Any]]
+    edges: Sequence[Mapping[str, Any]]
+    truncated: bool
+
+
+def lots() -> Select[Any]:
+    """The records of all lots, newest state."""
+    return select(lot, lot.c.lot.label("number"))
+
+
+async def lot_record(reader: Reader, reference: str) -> RowMapping:
+    """A lot by id or name; raises 404."""
+    row = await reader.first(lots().where(matches(lot, reference, "lot")))
+    if row is None:
+        raise not_found("lot", reference)
+    return row
+
+
+async def find_lot(reader: Reader, name: str) -> RowMapping | None:
+    """A lot by name, or None."""
+    return await reader.first(select(lot).where(lot.c.lot == name))
+
+
+async def siblings(reader: Reader, row: RowMapping) -> list[str]:
+    """Names of the other lots of the same work order, or of the same supplier lot and item."""
+    mine, other = lot_receipt.alias("mine"), lot_receipt.alias("other")
+    same_delivery = (
+        (other.c.supplier_lot == mine.c.supplier_lot)
+        & (other.c.item == mine.c.item)
+        & other.c.supplier.is_not_distinct_from(mine.c.supplier)
+    )
+    of_supplier_lot = select(other.c.lot).join(mine, same_delivery).where(mine.c.lot == row["lot"])
+    made_together = lot.c.work_order_id == row["work_order_id"]
+    same_origin = made_together if row["work_order_id"] else lot.c.lot.in_(of_supplier_lot)
+    rows = await reader.all(select(lot.c.lot).where(same_origin, lot.c.lot != row["lot"]).order_by(lot.c.lot))
+    return [sibling["lot"] for sibling in rows]
+
+
+async def bought_inputs(reader: Reader, names: Iterable[str]) -> Sequence[RowMapping]:
+    """The lots not made here that the named lots consist of, through any number of work orders."""
+    reached = walk(names, ["backward"])
+    query = select(lot).where(lot.c.lot.in_(select(reached.c.lot)), lot.c.origin != "produced").order_by(lot.c.lot)
+    return await reader.all(query)
+
+
+def walk(names: Iterable[str], ways: Iterable[Literal["backward", "forward"]]) -> CTE:
+    """Every lot reachable from the named lots, per way (columns `lot`, `way`); UNION makes it safe against cycles."""
+    made_from = consumption.join(batch_input, batch_input.c.consumption_id == consumption.c.id).join(
+        lot, lot.c.batch_id == batch_input.c.batch_id
+    )
+    links = union_all(
+        select(consumption.c.lot.label("near"), lot.c.lot.label("far"), literal("forward").label("way")).select_from(
+            made_from
+        ),
+        select(lot.c.lot.label("near"), consumption.c.lot.label("far"), literal("backward").label("way")).select_from(
+            made_from
+        ),
+    ).subquery()
+    starts = values(column("lot", Text), column("way", Text), name="start").data(
+        [(name, way) for name in names for way in ways]
+    )
+    reached = select(starts.c.lot, starts.c.way).cte("walk", recursive=True)
+    step = select(links.c.far, reached.c.way).join(
+        reached, (links.c.near == reached.c.lot) & (links.c.way == reached.c.way)
+    )
+    return reached.union(step)
+
+
+async def trace(reader: Reader, name: str, direction: Direction) -> Graph:
+    """The graph around a lot: backward to suppliers, forward to customers, or both."""
+    ways: list[Literal["backward", "forward"]] = ["backward", "forward"] if direction == "both" else [direction]
+    reached = walk([name], ways)
+    rows = await reader.all(select(reached.c.lot, reached.c.way).limit(MAX_LOTS + 1))
+    found = rows[:MAX_LOTS]
+    sources = {row["lot"] for row in found if row["way"] == "backward"}
+    destinations = {row["lot"] for row in found if row["way"] == "forward"}
+    lots = await reader.all(select(lot).where(lot.c.lot.in_(sources | destinations)).order_by(lot.c.id))
+    consumed = await reader.all(_consumption_edges(sources, destinations))
+    receipts = await reader.all(select(lot_receipt).where(lot_receipt.c.lot.in_(sources)).order_by(lot_receipt.c.id))
+    shipments = await reader.all(
+        select(lot_shipment).where(lot_shipment.c.lot.in_(destinations)).order_by(lot_shipment.c.shipment)
+    )
+    build = _Build()
+    for row in lots:
+        build.lot(row, with_batch=row["lot"] in sources or row["lot"] != name)
+    for row in consumed:
+        build.consumption(row)
+    for row in receipts:
+        build.receipt(row)
+    for row in shipments:
+        build.shipment(row)
+    return Graph(list(build.nodes.values()), list(build.edges.values()), truncated=len(rows) > MAX_LOTS)
+
+
+def _consumption_edges(sources: Iterable[str], destinations: Iterable[str]) -> Any:
+    """Consumption summed per lot and batch; `batch` is null while the work order has not completed one with it."""
+    into_batch = consumption.join(batch_input, batch_input.c.consumption_id == consumption.c.id).join(
+        lot, lot.c.batch_id == batch_input.c.batch_id
+    )
+    kind = case((consumption.c.batch_id == lot.c.batch_id, "consumption"), else_="carry_over").label("kind")
+    columns = (
+        consumption.c.id,
+        consumption.c.lot,
+        consumption.c.item,
+        consumption.c.work_order,
+        consumption.c.quantity,
+    )
+    completed: Select[Any] = select(*columns, lot.c.batch, kind).select_from(into_batch)
+    waiting = select(*columns, literal(None, Text).label("batch"), literal("consumption").label("kind")).where(
+        consumption.c.batch_id.is_(None), consumption.c.lot.in_(destinations)
+    )
+    every = union(
+        completed.where(consumption.c.lot.in_(destinations)), completed.where(lot.c.lot.in_(sources)), waiting
+    ).subquery()
+    keys = (every.c.lot, every.c.item, every.c.work_order, every.c.batch, every.c.kind)
+    return select(*keys, func.sum(every.c.quantity).label("quantity")).group_by(*keys).order_by(*keys)
+
+
+class _Build:
+    """Collects nodes and edges, each once."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.edges: dict[tuple[str, str, str], dict[str, Any]] = {}
+
+    def lot(self, row: RowMapping, with_batch: bool) -> None:
+        self._node(row["lot"], "lot", {**row, "id": row["lot"], "received_at": row["created_at"]})
+        if row["batch"] is not None and with_batch:
+            batch = self._node(
+                f"batch:{row['batch']}",
+                "batch",
+                {
+                    "batch": row["batch"],
+                    "item": row["item"],
+                    "quantity": row["received"],
+                    "work_order": row["work_order"],
+                    "completed_at": row["created_at"],
+                },
+            )
+            self._edge(self._work_order(row["work_order"]), batch, "completion", row["received"], row["item"])
+            self._edge(batch, row["lot"], "production", row["received"], row["item"])
+
+    def consumption(self, row: RowMapping) -> None:
+        into = f"batch:{row['batch']}" if row["batch"] else self._work_order(row["work_order"])
+        self._edge(row["lot"], into, row["kind"], row["quantity"], row["item"])
+
+    def receipt(self, row: RowMapping) -> None:
+        source = None
+        if row["purchase_order"]:
+            facts = {"purchase_order": row["purchase_order"], "supplier": row["supplier"]}
+            source = self._node(f"purchase_order:{row['purchase_order']}", "purchase_order", facts)
+        if row["supplier_lot"]:
+            facts = {name: row[name] for name in ("supplier_lot", "supplier", "item")}
+            node = self._node(f"supplier_lot:{row['supplier']}:{row['supplier_lot']}", "supplier_lot", facts)
+            if source:
+                self._edge(source, node, "purchase", row["quantity"], row["item"])
+            source = node
+        if source:
+            self._edge(source, row["lot"], "receipt", row["quantity"], row["item"])
+
+    def shipment(self, row: RowMapping) -> None:
+        names = ("shipment", "order_id", "order", "customer", "shipped_at")
+        node = self._node(f"shipment:{row['shipment']}", "shipment", {name: row[name] for name in names})
+        self._edge(row["lot"], node, "shipment", row["quantity"], row["item"])
+
+    def _work_order(self, number: str) -> str:
+        return self._node(f"work_order:{number}", "work_order", {"work_order": number})
+
+    def _node(self, node_id: str, kind: str, facts: Mapping[str, Any]) -> str:
+        self.nodes.setdefault(node_id, {**facts, "id": node_id, "kind": kind})
+        return node_id
+
+    def _edge(self, source: str, target: str, kind: str, quantity: Any, item: str) -> None:
+        edge = self.edges.setdefault(
+            (source, target, kind), {"from": source, "to": target, "kind": kind, "quantity": 0, "item": item}
+        )
+        edge["quantity"] += quantity
