@@ -3,13 +3,13 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
 import httpx
 import typer
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
@@ -72,37 +72,30 @@ async def _print_events(
 ) -> None:
     console = Console(highlight=False, soft_wrap=True)
     shown = 0
-    async for record in _records(bootstrap, topics, from_beginning):
-        event = describe(record)
-        if not wanted(event):
-            continue
-        if as_json:
-            typer.echo(json.dumps(event))
-        else:
-            console.print(_line(event))
-        shown += 1
-        if shown == limit:
-            return
+    async with aclosing(_records(bootstrap, topics, from_beginning)) as records:
+        async for record in records:
+            event = describe(record)
+            if not wanted(event):
+                continue
+            if as_json:
+                typer.echo(json.dumps(event))
+            else:
+                console.print(_line(event))
+            shown += 1
+            if shown == limit:
+                return
 
 
-async def _records(bootstrap: str, topics: list[str], from_beginning: bool) -> AsyncIterator[ConsumerRecord]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+async def _records(bootstrap: str, topics: list[str], from_beginning: bool) -> AsyncGenerator[ConsumerRecord, None]:
+    begin = "earliest" if from_beginning else "latest"
+    # Without a group every partition is ours and nothing is committed: looking leaves no trace.
+    consumer = AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap, auto_offset_reset=begin)
     try:
         await consumer.start()
     except KafkaError as error:
+        await consumer.stop()
         raise PlatformError(f"Kafka at {bootstrap} does not answer: is `orderloop up` done?") from error
     try:
-        existing = await consumer.topics()
-        partitions = [
-            TopicPartition(topic, partition)
-            for topic in topics
-            if topic in existing
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
-        if not partitions:
-            raise PlatformError("none of the topics exists yet")
-        consumer.assign(partitions)
-        await (consumer.seek_to_beginning if from_beginning else consumer.seek_to_end)(*partitions)
         while True:
             fetched = await consumer.getmany(timeout_ms=_POLL_MS)
             for record in sorted((r for batch in fetched.values() for r in batch), key=lambda r: r.timestamp):
