@@ -21,6 +21,7 @@ from chassis.events import DomainEvent, EventMeta
 
 # PostgreSQL error classes a repeat of the whole transaction can cure: serialization failure, deadlock, stale plan.
 _RETRYABLE = ("40001", "40P01", "0A000")
+_LOCK_TIMEOUT = "55P03"
 _ATTEMPTS = 4
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ def is_unavailable(error: BaseException) -> bool:
         isinstance(error, OperationalError)
         or error.connection_invalidated
         or state[:2] in ("08", "53", "57")
+        or state == _LOCK_TIMEOUT
         or isinstance(error.orig, asyncpg.InterfaceError)
     )
 

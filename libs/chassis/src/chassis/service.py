@@ -69,6 +69,7 @@ def create_app(service: Service, context: Context, with_api: bool = True) -> Fas
     app.state.stopping = context.stopping
     app.state.failed_tasks = list
     app.state.checks = {"database": lambda: _check_database(context.database)}
+    app.state.optional_checks = {}
     app.include_router(health.router)
     if with_api:
         for router in service.routers:

@@ -53,6 +53,7 @@ outbox = Table(
     Column("parked_reason", Text),
     _created_at(),
 )
+Index("ix_outbox_parked", outbox.c.topic, outbox.c.key, postgresql_where=outbox.c.parked_reason.is_not(None))
 
 inbox = Table(
     "inbox",

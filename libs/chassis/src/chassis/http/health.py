@@ -14,7 +14,7 @@ from chassis.db import Database
 from chassis.tables import inbox
 
 router = APIRouter(include_in_schema=False)
-# A readiness detail: name → (healthy, text). Kafka being away degrades but does not fail: commands still commit.
+# A readiness detail: (healthy, text). An optional one degrades but does not fail: without Kafka commands still commit.
 Check = Callable[[], Awaitable[tuple[bool, str]]]
 _POLL_SECONDS = 0.01
 
@@ -31,15 +31,16 @@ async def livez(request: Request) -> JSONResponse:
 async def readyz(request: Request) -> JSONResponse:
     """200 when requests can be served, with the detail of every check."""
     checks: dict[str, Check] = request.app.state.checks
+    optional: dict[str, Check] = request.app.state.optional_checks
     details: dict[str, Any] = {}
     ready = not request.app.state.stopping.is_set()
-    for name, check in checks.items():
+    for name, check in {**checks, **optional}.items():
         try:
             healthy, text = await asyncio.wait_for(check(), timeout=3)
         except Exception as error:
             healthy, text = False, f"{type(error).__name__}: {error}"
         details[name] = {"ok": healthy, "detail": text}
-        ready = ready and healthy
+        ready = ready and (healthy or name in optional)
     return JSONResponse({"status": "ready" if ready else "not ready", "checks": details}, 200 if ready else 503)
 
 

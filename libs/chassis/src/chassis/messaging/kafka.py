@@ -1,0 +1,70 @@
+"""Kafka clients with the house's settings in place of aiokafka's defaults, and stopping them within a deadline."""
+
+import asyncio
+import os
+import socket
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+# A record larger than this travels in a batch of its own.
+BATCH_BYTES = 128 * 1024
+# The largest event, and the largest dead letter: the event plus the headers that say why.
+MESSAGE_BYTES = 1_048_576
+DEAD_LETTER_BYTES = 2 * MESSAGE_BYTES
+_LINGER_MS = 5
+_REQUEST_TIMEOUT_MS = 15_000
+# A drain on revoke must end well before the group gives up on the member.
+REBALANCE_TIMEOUT_MS = 15_000
+_FETCH_BYTES = 256 * 1024
+log = structlog.get_logger()
+
+
+def client_id(service: str, role: str) -> str:
+    """How the broker's logs and quotas name this client."""
+    return f"{service}-{role}-{socket.gethostname()}-{os.getpid()}"
+
+
+def make_producer(bootstrap: str, name: str, message_bytes: int = MESSAGE_BYTES) -> AIOKafkaProducer:
+    """An idempotent producer (acks=all, no reordering on retry)."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id=name,
+        enable_idempotence=True,
+        linger_ms=_LINGER_MS,
+        max_batch_size=BATCH_BYTES,
+        max_request_size=message_bytes,
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+    )
+
+
+def make_consumer(bootstrap: str, name: str, group: str) -> AIOKafkaConsumer:
+    """A group member that reads from the earliest event and commits only what it is told to."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        client_id=name,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=10_000,
+        heartbeat_interval_ms=3_000,
+        rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        max_partition_fetch_bytes=_FETCH_BYTES,
+        metadata_max_age_ms=60_000,
+    )
+
+
+async def stop_client(client: AIOKafkaProducer | AIOKafkaConsumer, seconds: float) -> None:
+    """Stop a client; one that cannot finish in time (Kafka away) is cut off instead of waited for."""
+    try:
+        await asyncio.wait_for(client.stop(), seconds)
+    except TimeoutError:
+        log.warning("kafka_stop_timeout", client=type(client).__name__)
+        await _cut_off(client)
+
+
+async def _cut_off(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    # aiokafka has no public way to give up on a flush or a group; closing the sockets ends its background tasks.
+    connection = client.client if isinstance(client, AIOKafkaProducer) else client._client
+    await connection.close()
