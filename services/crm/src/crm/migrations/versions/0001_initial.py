@@ -55,6 +55,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("event_id", name=op.f("uq_outbox_event_id")),
     )
+    op.create_index(
+        "ix_outbox_parked",
+        "outbox",
+        ["topic", "key"],
+        unique=False,
+        postgresql_where=sa.text("parked_reason IS NOT NULL"),
+    )
     op.create_table(
         "parked_event",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -200,6 +207,7 @@ def downgrade() -> None:
     op.drop_index("uq_parked_event_source", table_name="parked_event")
     op.drop_index(op.f("ix_parked_event_consumer_topic_key_id"), table_name="parked_event")
     op.drop_table("parked_event")
+    op.drop_index("ix_outbox_parked", table_name="outbox", postgresql_where=sa.text("parked_reason IS NOT NULL"))
     op.drop_table("outbox")
     op.drop_index(op.f("ix_inbox_event_id"), table_name="inbox")
     op.drop_table("inbox")
