@@ -18,9 +18,11 @@ import asyncpg
 import pytest
 
 from devkit.platform import Platform, PlatformError
+from devkit.platform.kafka import start_kafka, stop_kafka
 from devkit.platform.ports import free_port, port_is_free
+from devkit.platform.postgres import admin_url, start_postgres, stop_postgres
 from devkit.platform.processes import ProcessRef
-from devkit.platform.state import ROLES, StateFolder
+from devkit.platform.state import ROLES, SERVICES, StateFolder
 from devkit.testing import wait_until
 
 STAND_INS = Path(__file__).with_name("stand_ins")
@@ -174,6 +176,24 @@ def test_data_without_its_secrets_is_not_overwritten(stand_ins: None, state_dir:
     with pytest.raises(PlatformError, match=r"secrets\.json is missing although .*postgres has data"):
         Platform(state_dir).start()
     assert not (state_dir / "secrets.json").exists()
+
+
+async def test_servers_that_are_already_there_are_used_and_left_running(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, kafka_port = free_port(), free_port()
+    database = start_postgres(tmp_path / "pg", port, "a:b/c", tmp_path / "pg.log", durable=False, tied_to_us=True)
+    broker = start_kafka(tmp_path / "kafka", kafka_port, free_port(), tmp_path / "kafka.log", tied_to_us=True)
+    monkeypatch.setenv("ORDERLOOP_DATABASE_URL", admin_url(port, "a:b/c"))
+    monkeypatch.setenv("ORDERLOOP_KAFKA", f"127.0.0.1:{kafka_port}")
+    assert platform.start() == list(SERVICES)
+    assert platform.kafka == f"127.0.0.1:{kafka_port}"
+    connection = await asyncpg.connect(platform.database_url("mes"))
+    assert await connection.fetchval("SELECT current_user || '@' || current_database()") == "mes@mes"
+    await connection.close()
+    assert set(platform.stop()) == set(SERVICES)
+    assert stop_postgres(database)
+    assert stop_kafka(broker)
 
 
 async def test_a_service_that_does_not_start_stops_the_rest_and_says_why(

@@ -31,7 +31,7 @@ _ADMIN = "postgres"
 
 def admin_url(port: int, password: str) -> str:
     """The superuser's URL of the server on 127.0.0.1:`port`."""
-    return f"postgresql://{_ADMIN}:{quote(password)}@127.0.0.1:{port}/postgres"
+    return f"postgresql://{_ADMIN}:{quote(password, safe='')}@127.0.0.1:{port}/postgres"
 
 
 def start_postgres(
@@ -163,7 +163,7 @@ def url_for(admin_url: str, database: str, role: str | None = None, password: st
     parts = urlsplit(plain_url(admin_url))
     if role is not None and password is not None:
         address = parts.netloc.rpartition("@")[2]
-        parts = parts._replace(netloc=f"{role}:{quote(password)}@{address}")
+        parts = parts._replace(netloc=f"{role}:{quote(password, safe='')}@{address}")
     return urlunsplit(parts._replace(path=f"/{database}"))
 
 
@@ -185,7 +185,6 @@ async def _ensure_databases(admin_url: str, passwords: Mapping[str, str]) -> Non
             if name not in databases:
                 await connection.execute(f"CREATE DATABASE {role} OWNER {role}")
             await connection.execute(f"REVOKE CONNECT ON DATABASE {role} FROM PUBLIC")
-        await connection.execute("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
     finally:
         await connection.close()
 
