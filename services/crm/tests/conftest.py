@@ -1,6 +1,7 @@
 """What every test of CRM has: a database of its own, clients of several kinds, and its consumers."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -112,24 +113,45 @@ def database_url(postgres_server: PostgresTestServer) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-async def empty(database_url: str, issuer: TestIssuer) -> AsyncIterator[Crm]:
-    """CRM without any data, called as sales."""
+@asynccontextmanager
+async def running(database_url: str, issuer: TestIssuer) -> AsyncIterator[Crm]:
+    """CRM on this database, called as sales."""
     client, context = client_of(SERVICE, database_url, issuer, issuer.token(*SALES))
     async with client:
         yield Crm(client, context.database, issuer)
     await context.database.dispose()
 
 
-@pytest.fixture
-async def crm(empty: Crm) -> Crm:
-    """CRM with customers C-77 (priority 30) and C-78, and three items."""
+async def stock(crm: Crm) -> None:
+    """Customers C-77 (priority 30) and C-78, and three items."""
     for number, priority in (("C-77", 30), ("C-78", 0)):
         body = {"number": number, "name": f"Customer {number}", "priority": priority}
-        assert (await empty.client.post("/v1/customers", json=body)).status_code == 201
+        assert (await crm.client.post("/v1/customers", json=body)).status_code == 201
     for item, price in PRICES.items():
-        await empty.define(item, price)
+        await crm.define(item, price)
+
+
+@pytest.fixture
+async def empty(database_url: str, issuer: TestIssuer) -> AsyncIterator[Crm]:
+    """CRM without any data."""
+    async with running(database_url, issuer) as crm:
+        yield crm
+
+
+@pytest.fixture
+async def crm(empty: Crm) -> Crm:
+    """CRM with two customers and three items."""
+    await stock(empty)
     return empty
+
+
+@pytest.fixture(scope="session")
+async def shared_crm(postgres_server: PostgresTestServer, issuer: TestIssuer) -> AsyncIterator[Crm]:
+    """CRM with two customers and three items, one for all tests that change nothing."""
+    with fresh_database(postgres_server, "crm") as url:
+        async with running(url, issuer) as crm:
+            await stock(crm)
+            yield crm
 
 
 @pytest.fixture

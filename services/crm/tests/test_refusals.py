@@ -65,9 +65,11 @@ BAD_BODIES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize(("fields", "field", "rule"), BAD_BODIES.values(), ids=BAD_BODIES.keys())
-async def test_a_bad_order_is_refused(crm: Any, new_order: Any, fields: dict[str, Any], field: str, rule: str) -> None:
-    before = await crm.contents()
-    answer = await crm.client.post("/v1/orders", json=new_order(**fields), headers={"Idempotency-Key": "k"})
+async def test_a_bad_order_is_refused(
+    shared_crm: Any, new_order: Any, fields: dict[str, Any], field: str, rule: str
+) -> None:
+    before = await shared_crm.contents()
+    answer = await shared_crm.client.post("/v1/orders", json=new_order(**fields), headers={"Idempotency-Key": "k"})
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
@@ -75,12 +77,12 @@ async def test_a_bad_order_is_refused(crm: Any, new_order: Any, fields: dict[str
     assert problem["correlation_id"] == answer.headers["x-correlation-id"]
     assert [(e["field"], e["rule"]) for e in problem["errors"]] == [(field, rule)]
     assert problem["errors"][0]["message"]
-    assert await crm.contents() == before
+    assert await shared_crm.contents() == before
 
 
-async def test_all_broken_rules_are_told_at_once(crm: Any, new_order: Any, days_ahead: Any) -> None:
+async def test_all_broken_rules_are_told_at_once(shared_crm: Any, new_order: Any, days_ahead: Any) -> None:
     body = new_order(customer="C-99", requested_date=days_ahead(-1), lines=[{"item": "X", "quantity": 1}])
-    errors = (await crm.client.post("/v1/orders", json=body)).json()["errors"]
+    errors = (await shared_crm.client.post("/v1/orders", json=body)).json()["errors"]
     assert [e["rule"] for e in errors] == ["unknown_customer", "not_in_past", "unknown_item"]
 
 
@@ -96,46 +98,46 @@ async def test_all_broken_rules_are_told_at_once(crm: Any, new_order: Any, days_
     ],
     ids=["cut off", "empty", "a list", "null", "not UTF-8", "too large"],
 )
-async def test_a_bad_body_is_refused(crm: Any, content: bytes, status: int, code: str | None) -> None:
-    before = await crm.contents()
-    answer = await crm.client.post("/v1/orders", content=content, headers={"Content-Type": "application/json"})
+async def test_a_bad_body_is_refused(shared_crm: Any, content: bytes, status: int, code: str | None) -> None:
+    before = await shared_crm.contents()
+    answer = await shared_crm.client.post("/v1/orders", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert code in (None, answer.json()["code"])
-    assert await crm.contents() == before
+    assert await shared_crm.contents() == before
 
 
-async def test_a_bare_nan_is_refused(crm: Any, new_order: Any) -> None:
-    before = await crm.contents()
+async def test_a_bare_nan_is_refused(shared_crm: Any, new_order: Any) -> None:
+    before = await shared_crm.contents()
     body = json.dumps(new_order(lines=[{"item": "PRT-1", "quantity": float("nan")}]))
     assert "NaN" in body
-    answer = await crm.client.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
+    answer = await shared_crm.client.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["errors"][0]["rule"]) == (422, "finite_number")
-    assert await crm.contents() == before
+    assert await shared_crm.contents() == before
 
 
-async def test_another_media_type_is_refused(crm: Any) -> None:
-    answer = await crm.client.post("/v1/orders", content=b"a=b", headers={"Content-Type": "text/plain"})
+async def test_another_media_type_is_refused(shared_crm: Any) -> None:
+    answer = await shared_crm.client.post("/v1/orders", content=b"a=b", headers={"Content-Type": "text/plain"})
     assert (answer.status_code, answer.json()["code"]) == (415, "not_json")
 
 
 @pytest.mark.parametrize("kind", ["missing", "no bearer", "garbage", "expired", "foreign"])
 async def test_a_bad_token_is_refused(
-    crm: Any, new_order: Any, kind: str, tmp_path_factory: pytest.TempPathFactory
+    shared_crm: Any, new_order: Any, kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     stranger = TestIssuer.create(tmp_path_factory.mktemp("stranger"))
     value = {
         "missing": "",
         "no bearer": "Basic dGVzdDp0ZXN0",
         "garbage": "Bearer garbage",
-        "expired": f"Bearer {crm.issuer.token('orders:write', seconds=-10)}",
+        "expired": f"Bearer {shared_crm.issuer.token('orders:write', seconds=-10)}",
         "foreign": f"Bearer {stranger.token('orders:write')}",
     }[kind]
-    before = await crm.contents()
-    answer = await crm.client.post("/v1/orders", json=new_order(), headers={"Authorization": value})
+    before = await shared_crm.contents()
+    answer = await shared_crm.client.post("/v1/orders", json=new_order(), headers={"Authorization": value})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert await crm.contents() == before
+    assert await shared_crm.contents() == before
 
 
 async def test_a_token_without_the_scope_is_refused(crm: Any, new_order: Any) -> None:
@@ -172,6 +174,6 @@ async def test_another_customers_order_does_not_exist(crm: Any) -> None:
     assert (await crm.client.get(f"/v1/orders/{order['id']}", headers=crm.as_customer("C-77"))).status_code == 200
 
 
-async def test_an_unknown_order_is_not_found(crm: Any) -> None:
+async def test_an_unknown_order_is_not_found(shared_crm: Any) -> None:
     for path in ("/v1/orders/SO-999999", "/v1/orders/SO-999999/notifications"):
-        assert (await crm.client.get(path)).status_code == 404
+        assert (await shared_crm.client.get(path)).status_code == 404
