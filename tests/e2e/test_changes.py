@@ -101,7 +101,7 @@ async def test_scrapped_pieces_are_made_again(plant: Plant) -> None:
 
 
 async def test_a_bad_lot_is_held_checked_and_made_again(plant: Plant) -> None:
-    """DefectDetected: lot held, supplier checked, the missing quantity planned again, ETA and reason move, customer told."""
+    """Lot held, supplier checked, the missing quantity planned again, ETA and reason moved, customer told."""
     center, _ = await plant.work_center("WC")
     await plant.admin.post("/v1/suppliers", {"supplier": plant.code("SUP"), "name": "Bolts Ltd"})
     bolt = await plant.buy_item("BOLT", supplier=plant.code("SUP"), lead_time_days=3)
@@ -152,7 +152,7 @@ async def test_a_bad_lot_is_held_checked_and_made_again(plant: Plant) -> None:
             await plant.warehouse.post(f"/v1/shipments/{shipment['id']}/ship")
         assert refused.value.status == 409
 
-    again = [p for p in (await plant.planner.get("/v1/purchase-orders", item=bolt, state="sent"))["items"]]
+    again = (await plant.planner.get("/v1/purchase-orders", item=bolt, state="sent"))["items"]
     assert sum(int(line["quantity"]) for p in again for line in p["lines"]) == 40
     for purchase in again:
         lines = [{"line": line["line"], "quantity": line["quantity"]} for line in purchase["lines"]]
