@@ -1,8 +1,11 @@
 """The erp service: items, stock, purchasing, planning, promising, fulfilment and the books."""
 
+from chassis.messaging.handlers import merge
 from chassis.service import Service
-from erp.finance import commands as _finance  # noqa: F401
-from erp.inventory import commands as _inventory  # noqa: F401
+from erp.finance import api as finance
+from erp.inventory import api as inventory
+from erp.inventory import handlers as inventory_handlers
+from erp.items import api as items
 from erp.metadata import metadata
 from erp.settings import ErpSettings
 
@@ -11,6 +14,6 @@ SERVICE = Service(
     title="Orderloop ERP",
     metadata=metadata,
     settings=ErpSettings,
-    routers=[],
-    consumers=[],
+    routers=[items.router, inventory.router, finance.router],
+    consumers=[merge("erp.loop", inventory_handlers.HANDLERS)],
 )

@@ -158,11 +158,13 @@ async def post_adjustment(tx: Tx, source_event: UUID | str, quantities: Mapping[
     await _post_stock(tx, "adjustment", source_event, against=rules.INVENTORY_ADJUSTMENT, quantities=quantities)
 
 
-async def post_revaluation(tx: Tx, source_event: UUID | str, old: Valued, new: Valued) -> None:
-    """What is on hand changes its value, or its inventory account, because the item was defined anew."""
-    out = rules.into_stock([old], rules.INVENTORY_ADJUSTMENT, _house_rounding())
-    back = rules.into_stock([new], rules.INVENTORY_ADJUSTMENT, _house_rounding())
-    lines = [*(Line(line.account, -line.amount) for line in out), *back]
+async def post_revaluation(
+    tx: Tx, source_event: UUID | str, on_hand: Decimal, before: tuple[str, Decimal], after: tuple[str, Decimal]
+) -> None:
+    """What is on hand has another source or standard cost (both given as a pair) since its item was defined anew."""
+    lines = rules.revaluation(
+        Valued(before[0], on_hand, before[1]), Valued(after[0], on_hand, after[1]), _house_rounding()
+    )
     await post(tx, "revaluation", source_event, lines)
 
 

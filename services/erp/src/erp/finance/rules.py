@@ -110,3 +110,11 @@ def purchase_receipt(received: Iterable[tuple[Valued, Decimal]], rounding: Round
 def conversion_cost(good: Decimal, standard_cost: Decimal, components_cost: Decimal) -> Decimal:
     """Labor, machine and overhead absorbed by `good` units: good × (standard − components at standard)."""
     return good * (standard_cost - components_cost)
+
+
+def revaluation(old: Valued, new: Valued, rounding: Rounding) -> list[Line]:
+    """What is on hand changes its standard against inventory adjustment, and its account when its source changed."""
+    before = rounding(old.quantity * old.standard_cost)
+    after = rounding(new.quantity * new.standard_cost)
+    moved = transfer(new.inventory, old.inventory, before) if new.inventory != old.inventory else []
+    return [*moved, *transfer(new.inventory, INVENTORY_ADJUSTMENT, after - before)]

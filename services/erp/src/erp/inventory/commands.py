@@ -6,49 +6,23 @@ why stock is wanted: whoever changes what is available lets planning settle the 
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Integer, Numeric, Text, case, cast, column, func, insert, select, update
+from sqlalchemy import RowMapping, case, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from chassis.clock import new_id
 from chassis.db import Tx
-from chassis.http.problems import invalid
-from contracts.erp import StockMoved
-from erp.finance.commands import post_scrap
+from chassis.http.problems import invalid, wrong_state
+from erp.finance.commands import post_adjustment, post_scrap
 from erp.inventory import rules
+from erp.inventory.booking import UNKNOWN_ORIGIN, Move, Origin, StockReason, book, pairs
+from erp.inventory.queries import find_lots, lots_in_stock
 from erp.inventory.rules import Balance, Pick
-from erp.inventory.tables import balance, lot_number, stock_ledger, stock_lot
+from erp.inventory.tables import balance, lot_number, stock_lot
 
-StockReason = Literal[
-    "purchase_receipt", "receipt", "count", "production_receipt", "issue", "shipment", "scrap", "correction"
-]
 _ZERO = Decimal(0)
-
-
-@dataclass(frozen=True)
-class Move:
-    """A signed quantity of one lot that enters or leaves stock."""
-
-    item: str
-    lot: str
-    quantity: Decimal
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where received goods came from, or where shipped goods went."""
-
-    supplier: str | None = None
-    supplier_lot: str | None = None
-    purchase_order: str | None = None
-    shipment: str | None = None
-
-
-_UNKNOWN_ORIGIN = Origin()
 
 
 async def lock_balances(tx: Tx, items: Iterable[str]) -> dict[str, Balance]:
@@ -72,7 +46,7 @@ async def receive(
     quantity: Decimal,
     reason: StockReason,
     *,
-    origin: Origin = _UNKNOWN_ORIGIN,
+    origin: Origin = UNKNOWN_ORIGIN,
     held: bool = False,
     source_event: UUID | str | None = None,
     note: str | None = None,
@@ -103,9 +77,9 @@ async def receive(
         raise invalid("/lot", "lot_of_other_item", f"lot {lot!r} is not a lot of item {item!r}")
     into_held = quantity if row["status"] == "held" else _ZERO
     move = Move(item, lot, quantity)
-    await _book(tx, [move], reason, held={item: into_held}, origin=origin, source_event=source_event, note=note)
+    await book(tx, [move], reason, held={item: into_held}, origin=origin, source_event=source_event, note=note)
     if row["status"] == "scrapped":
-        await _book(tx, [Move(item, lot, -quantity)], "scrap", held={}, source_event=source_event, note=note)
+        await book(tx, [Move(item, lot, -quantity)], "scrap", held={}, source_event=source_event, note=note)
         await post_scrap(tx, source_event or tx.cause.causation_id or lot, {item: quantity})
     return lot
 
@@ -143,7 +117,7 @@ async def issue_many(
         taken[move.item, move.lot] += move.quantity
     if not taken:
         return
-    lots = _pairs({lot: quantity for (_, lot), quantity in taken.items()}, "taken")
+    lots = pairs({lot: quantity for (_, lot), quantity in taken.items()}, "taken")
     picked = stock_lot.c.picked - lots.c.quantity if reason == "shipment" else stock_lot.c.picked
     change = (
         update(stock_lot)
@@ -157,7 +131,7 @@ async def issue_many(
         if status[lot] == "held":
             held[item] -= quantity
     out = [Move(item, lot, -quantity) for (item, lot), quantity in taken.items()]
-    await _book(tx, out, reason, held=held, origin=Origin(shipment=shipment), source_event=source_event, note=note)
+    await book(tx, out, reason, held=held, origin=Origin(shipment=shipment), source_event=source_event, note=note)
 
 
 async def reserve(tx: Tx, item: str, quantity: Decimal) -> bool:
@@ -167,7 +141,7 @@ async def reserve(tx: Tx, item: str, quantity: Decimal) -> bool:
 
 async def reserve_many(tx: Tx, quantities: Mapping[str, Decimal]) -> set[str]:
     """Reserve each item's quantity where that much is available; returns the items it was done for."""
-    wanted = _pairs(quantities, "wanted")
+    wanted = pairs(quantities, "wanted")
     change = (
         update(balance)
         .values(reserved=balance.c.reserved + wanted.c.quantity, updated_at=tx.now)
@@ -187,7 +161,7 @@ async def unreserve(tx: Tx, item: str, quantity: Decimal) -> None:
 
 async def unreserve_many(tx: Tx, quantities: Mapping[str, Decimal]) -> None:
     """Give back each item's reserved quantity. Raises IntegrityError when less is reserved."""
-    back = _pairs(quantities, "back")
+    back = pairs(quantities, "back")
     change = update(balance).values(reserved=balance.c.reserved - back.c.quantity, updated_at=tx.now)
     await tx.execute(change.where(balance.c.item == back.c.key))
 
@@ -245,16 +219,9 @@ async def unpick(tx: Tx, picks: Iterable[Pick]) -> None:
     await _change_picked(tx, back)
 
 
-def _pairs(quantities: Mapping[str, Decimal], name: str) -> Any:
-    """A derived table (key, quantity) that keeps the statement's text the same for any number of rows."""
-    keys, values = cast(list(quantities), ARRAY(Text)), cast(list(quantities.values()), ARRAY(Numeric))
-    table = func.unnest(keys, values).table_valued(column("key", Text), column("quantity", Numeric), name=name)
-    return table.render_derived()
-
-
 async def _change_picked(tx: Tx, change: Mapping[str, Decimal]) -> None:
     if change:
-        by = _pairs(change, "by")
+        by = pairs(change, "by")
         picked = update(stock_lot).values(picked=stock_lot.c.picked + by.c.quantity)
         await tx.execute(picked.where(stock_lot.c.lot == by.c.key))
 
@@ -278,73 +245,41 @@ async def _set_status(tx: Tx, item: str, lot: str, status: str, earlier: Collect
     return True
 
 
-async def _book(
-    tx: Tx,
-    moves: Sequence[Move],
-    reason: StockReason,
-    *,
-    held: Mapping[str, Decimal],
-    origin: Origin = _UNKNOWN_ORIGIN,
-    source_event: UUID | str | None,
-    note: str | None,
-) -> None:
-    """Bring balances up to these moves, write their ledger rows and publish them."""
-    total: dict[str, Decimal] = defaultdict(Decimal)
-    rows: dict[str, int] = defaultdict(int)
-    for move in moves:
-        total[move.item] += move.quantity
-        rows[move.item] += 1
-    change = update(balance).where(balance.c.item == (by := _changes(total, held, rows)).c.item)
-    change = change.values(
-        on_hand=balance.c.on_hand + by.c.quantity,
-        held=balance.c.held + by.c.held,
-        version=balance.c.version + by.c.rows,
-        updated_at=tx.now,
-    ).returning(balance.c.item, balance.c.on_hand, balance.c.version)
-    after = {row["item"]: row for row in await tx.all(change)}
-    running = {item: row["on_hand"] - total[item] for item, row in after.items()}
-    version = {item: row["version"] - rows[item] for item, row in after.items()}
-    ledger = []
-    for move in moves:
-        running[move.item] += move.quantity
-        version[move.item] += 1
-        event_id = tx.append(
-            StockMoved(
-                aggregate_version=version[move.item],
-                item=move.item,
-                lot=move.lot,
-                quantity=move.quantity,
-                reason=reason,
-                balance=running[move.item],
-                supplier=origin.supplier,
-                supplier_lot=origin.supplier_lot,
-                purchase_order=origin.purchase_order,
-                shipment=origin.shipment,
-            )
-        )
-        ledger.append(
-            {
-                "item": move.item,
-                "version": version[move.item],
-                "id": new_id(),
-                "lot": move.lot,
-                "quantity": move.quantity,
-                "reason": reason,
-                "note": note,
-                "source_event": str(source_event or tx.cause.causation_id or event_id),
-                "at": tx.now,
-                "balance": running[move.item],
-            }
-        )
-    await tx.execute(insert(stock_ledger), ledger)
+async def count(tx: Tx, item: str, counted: Decimal, lot: str | None = None, note: str | None = None) -> bool:
+    """Set a lot, or without one the whole item, to the counted quantity; returns whether that changed anything.
+
+    Without a lot, what is missing is taken from the oldest lots (held ones last) and what is found becomes a new lot.
+    Raises 422 when the lot is another item's, 409 when it was scrapped.
+    """
+    if lot is None:
+        present = await lots_in_stock(tx, item)
+        difference = counted - sum((row["quantity"] for row in present), _ZERO)
+    else:
+        present = [row] if (row := await _open_lot(tx, item, lot)) else []
+        difference = counted - (present[0]["quantity"] if present else _ZERO)
+    if difference > 0:
+        await receive(tx, item, lot, difference, "count", note=note)
+    elif difference < 0:
+        picks = rules.first_in_first_out([(row["lot"], row["quantity"]) for row in present], -difference)
+        await issue_many(tx, [Move(item, pick.lot, pick.quantity) for pick in picks], "count", note=note)
+    else:
+        return False
+    await post_adjustment(tx, tx.event_ids[-1], {item: difference})
+    return True
 
 
-def _changes(total: Mapping[str, Decimal], held: Mapping[str, Decimal], rows: Mapping[str, int]) -> Any:
-    columns = (
-        cast(list(total), ARRAY(Text)),
-        cast(list(total.values()), ARRAY(Numeric)),
-        cast([held.get(item, _ZERO) for item in total], ARRAY(Numeric)),
-        cast([rows[item] for item in total], ARRAY(Integer)),
-    )
-    names = (column("item", Text), column("quantity", Numeric), column("held", Numeric), column("rows", Integer))
-    return func.unnest(*columns).table_valued(*names, name="changes").render_derived()
+async def take_in(tx: Tx, item: str, lot: str | None, quantity: Decimal, note: str | None = None) -> None:
+    """Receive goods nobody ordered; raises 422 when the lot is another item's, 409 when it was scrapped."""
+    if lot is not None:
+        await _open_lot(tx, item, lot)
+    await receive(tx, item, lot, quantity, "receipt", note=note)
+    await post_adjustment(tx, tx.event_ids[-1], {item: quantity})
+
+
+async def _open_lot(tx: Tx, item: str, lot: str) -> RowMapping | None:
+    row = (await find_lots(tx, [lot])).get(lot)
+    if row is not None and row["item"] != item:
+        raise invalid("/lot", "lot_of_other_item", f"lot {lot!r} is not a lot of item {item!r}")
+    if row is not None and row["status"] == "scrapped":
+        raise wrong_state(f"lot {lot!r} was scrapped", "lot_scrapped")
+    return row

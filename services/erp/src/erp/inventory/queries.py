@@ -1,13 +1,17 @@
 """Reads of stock."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import RowMapping, or_, select
 
 from chassis.db import Reader
+from chassis.http.paging import ListQuery, page
 from erp.inventory.rules import Balance
-from erp.inventory.tables import balance, stock_lot
+from erp.inventory.tables import balance, stock_ledger, stock_lot
+from erp.items.queries import get_master, list_masters
 
 
 async def balances(reader: Reader, items: Iterable[str]) -> dict[str, Balance]:
@@ -45,3 +49,60 @@ async def broken_picks(reader: Reader, items: Collection[str]) -> Sequence[RowMa
         or_(stock_lot.c.status != "released", stock_lot.c.picked > stock_lot.c.quantity),
     )
     return await reader.all(query)
+
+
+async def get_stock(reader: Reader, reference: str) -> dict[str, Any]:
+    """The public stock record of an item, by code or id; raises 404 for an unknown item."""
+    return (await _records(reader, [await get_master(reader, reference)]))[0]
+
+
+async def list_stock(reader: Reader, paging: ListQuery) -> tuple[list[dict[str, Any]], str | None]:
+    """Public stock records of all items in the order of their codes, and the next cursor."""
+    masters, cursor = await list_masters(reader, paging)
+    return await _records(reader, masters), cursor
+
+
+async def list_ledger(
+    reader: Reader, item: str, paging: ListQuery, lot: str | None = None
+) -> tuple[list[RowMapping], str | None]:
+    """Ledger rows of an item, oldest first, and the next cursor."""
+    query = select(stock_ledger).where(stock_ledger.c.item == item)
+    if lot is not None:
+        query = query.where(stock_ledger.c.lot == lot)
+    return await page(reader, query, [stock_ledger.c.version], paging)
+
+
+async def ledger_since(reader: Reader, item: str, version: int) -> Sequence[RowMapping]:
+    """Ledger rows of an item after a balance version, oldest first."""
+    query = select(stock_ledger).where(stock_ledger.c.item == item, stock_ledger.c.version > version)
+    return await reader.all(query.order_by(stock_ledger.c.version))
+
+
+async def _records(reader: Reader, masters: Sequence[RowMapping]) -> list[dict[str, Any]]:
+    codes = [master["item"] for master in masters]
+    rows = {row["item"]: row for row in await reader.all(select(balance).where(balance.c.item.in_(codes)))}
+    lots: dict[str, list[RowMapping]] = defaultdict(list)
+    in_stock = select(stock_lot).where(
+        stock_lot.c.item.in_(codes), or_(stock_lot.c.quantity > 0, stock_lot.c.status == "held")
+    )
+    for row in await reader.all(in_stock.order_by(stock_lot.c.received_at, stock_lot.c.id)):
+        lots[row["item"]].append(row)
+    return [_record(master, rows.get(master["item"]), lots[master["item"]]) for master in masters]
+
+
+def _record(master: RowMapping, row: RowMapping | None, lots: list[RowMapping]) -> dict[str, Any]:
+    on_hand, reserved, held = (row["on_hand"], row["reserved"], row["held"]) if row else (Decimal(0),) * 3
+    return {
+        "id": master["id"],
+        "number": master["item"],
+        "item": master["item"],
+        "unit": master["unit"],
+        "on_hand": on_hand,
+        "reserved": reserved,
+        "held": held,
+        "available": on_hand - held - reserved,
+        "lots": lots,
+        "version": row["version"] if row else 0,
+        "created_at": master["created_at"],
+        "updated_at": row["updated_at"] if row else master["updated_at"],
+    }

@@ -16,10 +16,20 @@ from erp.items.tables import bom_line, item, routing_step, supplier
 
 async def get_item(reader: Reader, reference: str) -> dict[str, Any]:
     """The public record of an item, by code or id; raises 404."""
+    return (await _records(reader, [await get_master(reader, reference)]))[0]
+
+
+async def get_master(reader: Reader, reference: str) -> RowMapping:
+    """An item's own row without bill of materials and routing, by code or id; raises 404."""
     row = await reader.first(select(item).where(matches(item, reference, "item")))
     if row is None:
         raise not_found("item", reference)
-    return (await _records(reader, [row]))[0]
+    return row
+
+
+async def list_masters(reader: Reader, paging: ListQuery) -> tuple[list[RowMapping], str | None]:
+    """Items' own rows in the order of their codes, and the next cursor."""
+    return await page(reader, select(item), [item.c.item], paging)
 
 
 async def list_items(

@@ -1,6 +1,6 @@
 """Bills of materials: acyclic structure, low-level codes, requirements and cost roll-up."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from typing import Literal
@@ -39,6 +39,33 @@ class RoutingStep:
 
 
 @dataclass(frozen=True)
+class Definition:
+    """What one version of an item says; a standard cost of None is to be rolled up from the components."""
+
+    item: str
+    name: str
+    unit: str
+    source: Literal["make", "buy"]
+    price: Decimal
+    standard_cost: Decimal | None
+    lead_time_days: int
+    supplier: str | None
+    minimum_order_quantity: Decimal
+    category: str | None
+    components: tuple[Component, ...]
+    routing: tuple[RoutingStep, ...]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A rule an item definition breaks, and the JSON pointer of the field that breaks it."""
+
+    field: str
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True)
 class ItemSnapshot:
     """An item at its current version, with its bill of materials and routing."""
 
@@ -55,6 +82,37 @@ class ItemSnapshot:
     components: tuple[Component, ...]
     routing: tuple[RoutingStep, ...]
     low_level_code: int
+
+
+def broken_rules(
+    definition: Definition, known: Collection[str], structure: Mapping[str, Iterable[str]]
+) -> list[Broken]:
+    """What is wrong with a definition, given which of its components exist and the components below those."""
+    broken: list[Broken] = []
+    if definition.source == "buy" and definition.components:
+        broken.append(Broken("/components", "bought_has_components", "a bought item has no components"))
+    if definition.source == "buy" and definition.routing:
+        broken.append(Broken("/routing", "bought_has_routing", "a bought item has no routing"))
+    if definition.source == "make" and not definition.routing:
+        broken.append(Broken("/routing", "routing_required", "a made item needs at least one routing step"))
+    used: set[str] = set()
+    for index, component in enumerate(definition.components):
+        field = f"/components/{index}/item"
+        if component.item in used:
+            broken.append(Broken(field, "duplicate_component", f"{component.item!r} is already a component"))
+        elif reaches(structure, component.item, definition.item):
+            message = f"{definition.item!r} would be a component of itself through {component.item!r}"
+            broken.append(Broken(field, "bom_cycle", message))
+        elif component.item not in known:
+            broken.append(Broken(field, "unknown_item", f"item {component.item!r} is unknown"))
+        used.add(component.item)
+    operations: set[int] = set()
+    for index, step in enumerate(definition.routing):
+        if step.operation in operations:
+            message = f"operation {step.operation} is already in the routing"
+            broken.append(Broken(f"/routing/{index}/operation", "duplicate_operation", message))
+        operations.add(step.operation)
+    return broken
 
 
 def rolled_up_cost(components: Iterable[Component], standard_costs: Mapping[str, Decimal]) -> Decimal:
