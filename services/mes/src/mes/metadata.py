@@ -1,5 +1,6 @@
 """The tables of MES, and the columns every record has."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Column, DateTime, Integer, Numeric, Uuid, func
@@ -10,6 +11,9 @@ metadata = new_metadata()
 
 QUANTITY = Numeric(18, 6)
 TIME = DateTime(timezone=True)
+
+# A row by column name, as read or as a dict being changed.
+Row = Mapping[Any, Any]
 
 
 def record_columns() -> tuple[Column[Any], ...]:

@@ -1,13 +1,33 @@
 """The MES service: its capabilities put together."""
 
+from chassis.messaging.handlers import merge
 from chassis.service import Service
-from mes.execution import tables as execution_tables
-from mes.machines import tables as machines_tables
-from mes.maintenance import tables as maintenance_tables
+from mes.execution import api as execution
+from mes.machines import api as machines
+from mes.maintenance import api as maintenance
 from mes.metadata import metadata
-from mes.scheduling import tables as scheduling_tables
-from mes.workorders import tables as workorders_tables
+from mes.quality import api as quality
+from mes.scheduling.worker import keep_schedule
+from mes.traceability import api as lots
+from mes.traceability.handlers import HANDLERS as LOT_HANDLERS
+from mes.workorders import api as workorders
+from mes.workorders.handlers import HANDLERS as PLAN_HANDLERS
 
-TABLES = (workorders_tables, execution_tables, scheduling_tables, machines_tables, maintenance_tables)
+PLANS = merge("mes.plans", PLAN_HANDLERS)
+LOTS = merge("mes.lots", LOT_HANDLERS)
 
-SERVICE = Service(name="mes", title="Orderloop MES", metadata=metadata, routers=[], consumers=[])
+SERVICE = Service(
+    name="mes",
+    title="Orderloop MES",
+    metadata=metadata,
+    routers=[
+        workorders.router,
+        execution.router,
+        machines.router,
+        maintenance.router,
+        quality.router,
+        lots.router,
+    ],
+    consumers=[PLANS, LOTS],
+    worker_tasks=[keep_schedule],
+)

@@ -7,7 +7,6 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
-    Index,
     Table,
     Text,
     UniqueConstraint,
@@ -64,5 +63,4 @@ machine_state = Table(
         ["machine_state.machine_id", "machine_state.ended_at"],
         name="fk_machine_state_previous",
     ),
-    Index(None, "machine_id", "started_at"),
 )

@@ -48,8 +48,8 @@ work_order = Table(
     Column("material_status", Text, nullable=False),
     Column("material_date", TIME),
     Column("predecessor_plans", ARRAY(Uuid), nullable=False),
-    # As published by the last WorkOrderScheduled: its version, end, and machine of each open operation.
-    Column("schedule_published", JSONB),
+    # The planned end the last WorkOrderScheduled told.
+    Column("published_end", TIME),
     CheckConstraint("state IN ('created', 'scheduled', 'running', 'completed', 'cancelled')", name="state"),
     CheckConstraint("material_status IN ('ready', 'waiting')", name="material_status"),
     CheckConstraint("quantity > 0 AND good >= 0 AND scrap >= 0 AND rework >= 0", name="quantities"),
@@ -78,6 +78,8 @@ operation = Table(
     # Where it runs, or is planned to run; none at a work center without registered machines.
     Column("machine", Text),
     Column("operator", Text),
+    # The machine the last WorkOrderScheduled told.
+    Column("published_machine", Text),
     Column("planned_start", TIME),
     Column("planned_end", TIME),
     Column("started_at", TIME),

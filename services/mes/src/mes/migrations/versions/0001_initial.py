@@ -12,9 +12,12 @@ branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915
     """Apply."""
     op.execute(sa.schema.CreateSequence(sa.Sequence("batch_number")))
+    op.execute(sa.schema.CreateSequence(sa.Sequence("defect_number")))
+    op.execute(sa.schema.CreateSequence(sa.Sequence("inspection_number")))
+    op.execute(sa.schema.CreateSequence(sa.Sequence("lot_number")))
     op.execute(sa.schema.CreateSequence(sa.Sequence("maintenance_order_number")))
     op.execute(sa.schema.CreateSequence(sa.Sequence("work_order_number")))
     op.create_table(
@@ -57,6 +60,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("event_id", name=op.f("uq_outbox_event_id")),
     )
+    op.create_index(
+        "ix_outbox_parked",
+        "outbox",
+        ["topic", "key"],
+        unique=False,
+        postgresql_where=sa.text("parked_reason IS NOT NULL"),
+    )
     op.create_table(
         "parked_event",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -88,6 +98,100 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("consumer", "topic", "key", name=op.f("pk_parked_key")),
     )
+    op.create_table(
+        "defect",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("number", sa.Text(), nullable=False),
+        sa.Column("lot", sa.Text(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("characteristic", sa.Text(), nullable=False),
+        sa.Column("value", sa.Numeric(), nullable=True),
+        sa.Column("lower_limit", sa.Numeric(), nullable=True),
+        sa.Column("upper_limit", sa.Numeric(), nullable=True),
+        sa.Column("sample_size", sa.Integer(), nullable=True),
+        sa.Column("nonconforming", sa.Integer(), nullable=True),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("recorded_by", sa.Text(), nullable=False),
+        sa.Column("work_order_id", sa.Uuid(), nullable=True),
+        sa.Column("work_order", sa.Text(), nullable=True),
+        sa.Column("batch_id", sa.Uuid(), nullable=True),
+        sa.Column("batch", sa.Text(), nullable=True),
+        sa.Column("held_lots", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("suspected_inputs", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.CheckConstraint("severity IN ('minor', 'major', 'critical')", name=op.f("ck_defect_severity")),
+        sa.CheckConstraint("lower_limit <= upper_limit", name=op.f("ck_defect_limits")),
+        sa.CheckConstraint("nonconforming BETWEEN 0 AND sample_size", name=op.f("ck_defect_nonconforming")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_defect")),
+        sa.UniqueConstraint("number", name=op.f("uq_defect_number")),
+    )
+    op.create_index(op.f("ix_defect_lot"), "defect", ["lot"], unique=False)
+    op.create_table(
+        "lot",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("lot", sa.Text(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("received", sa.Numeric(precision=18, scale=6), server_default="0", nullable=False),
+        sa.Column("adjusted", sa.Numeric(precision=18, scale=6), server_default="0", nullable=False),
+        sa.Column("consumed", sa.Numeric(precision=18, scale=6), server_default="0", nullable=False),
+        sa.Column("shipped", sa.Numeric(precision=18, scale=6), server_default="0", nullable=False),
+        sa.Column(
+            "quantity",
+            sa.Numeric(precision=18, scale=6),
+            sa.Computed(
+                "CASE WHEN status = 'scrapped' THEN 0 ELSE greatest(received + adjusted - consumed - shipped, 0) END",
+                persisted=True,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "scrapped",
+            sa.Numeric(precision=18, scale=6),
+            sa.Computed(
+                "CASE WHEN status = 'scrapped' THEN greatest(received + adjusted - consumed - shipped, 0) ELSE 0 END",
+                persisted=True,
+            ),
+            nullable=False,
+        ),
+        sa.Column("supplier", sa.Text(), nullable=True),
+        sa.Column("supplier_lot", sa.Text(), nullable=True),
+        sa.Column("purchase_order", sa.Text(), nullable=True),
+        sa.Column("work_order_id", sa.Uuid(), nullable=True),
+        sa.Column("work_order", sa.Text(), nullable=True),
+        sa.Column("batch_id", sa.Uuid(), nullable=True),
+        sa.Column("batch", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.CheckConstraint("(origin = 'produced') = (batch_id IS NOT NULL)", name=op.f("ck_lot_batch")),
+        sa.CheckConstraint("origin IN ('purchased', 'produced', 'received')", name=op.f("ck_lot_origin")),
+        sa.CheckConstraint("status IN ('released', 'held', 'scrapped')", name=op.f("ck_lot_status")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lot")),
+        sa.UniqueConstraint("batch_id", name=op.f("uq_lot_batch_id")),
+        sa.UniqueConstraint("lot", name=op.f("uq_lot_lot")),
+    )
+    op.create_index(op.f("ix_lot_item_created_at"), "lot", ["item", "created_at"], unique=False)
+    op.create_index(op.f("ix_lot_work_order_id"), "lot", ["work_order_id"], unique=False)
+    op.create_table(
+        "lot_shipment",
+        sa.Column("shipment_id", sa.Uuid(), nullable=False),
+        sa.Column("lot", sa.Text(), nullable=False),
+        sa.Column("shipment", sa.Text(), nullable=False),
+        sa.Column("order_id", sa.Uuid(), nullable=False),
+        sa.Column("order", sa.Text(), nullable=False),
+        sa.Column("customer", sa.Text(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("quantity", sa.Numeric(precision=18, scale=6), nullable=False),
+        sa.Column("shipped_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("shipment_id", "lot", name=op.f("pk_lot_shipment")),
+    )
+    op.create_index(op.f("ix_lot_shipment_lot"), "lot_shipment", ["lot"], unique=False)
     op.create_table(
         "schedule_request",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -139,7 +243,7 @@ def upgrade() -> None:
         sa.Column("material_status", sa.Text(), nullable=False),
         sa.Column("material_date", sa.DateTime(timezone=True), nullable=True),
         sa.Column("predecessor_plans", postgresql.ARRAY(sa.Uuid()), nullable=False),
-        sa.Column("schedule_published", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("published_end", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("material_status IN ('ready', 'waiting')", name=op.f("ck_work_order_material_status")),
         sa.CheckConstraint(
             "state IN ('created', 'scheduled', 'running', 'completed', 'cancelled')", name=op.f("ck_work_order_state")
@@ -187,6 +291,72 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_batch_work_order_id"), "batch", ["work_order_id"], unique=False)
     op.create_table(
+        "consumption",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("work_order_id", sa.Uuid(), nullable=False),
+        sa.Column("work_order", sa.Text(), nullable=False),
+        sa.Column("operation_id", sa.Uuid(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("lot", sa.Text(), nullable=False),
+        sa.Column("quantity", sa.Numeric(precision=18, scale=6), nullable=False),
+        sa.Column("backflushed", sa.Boolean(), nullable=False),
+        sa.Column("shared", sa.Boolean(), nullable=False),
+        sa.Column("batch_id", sa.Uuid(), nullable=True),
+        sa.Column("consumed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("quantity > 0", name=op.f("ck_consumption_quantity")),
+        sa.ForeignKeyConstraint(["lot"], ["lot.lot"], name=op.f("fk_consumption_lot_lot")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_consumption")),
+    )
+    op.create_index(op.f("ix_consumption_lot"), "consumption", ["lot"], unique=False)
+    op.create_index(
+        op.f("ix_consumption_work_order_id_batch_id"), "consumption", ["work_order_id", "batch_id"], unique=False
+    )
+    op.create_table(
+        "inspection",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("number", sa.Text(), nullable=False),
+        sa.Column("lot", sa.Text(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("characteristic", sa.Text(), nullable=False),
+        sa.Column("value", sa.Numeric(), nullable=True),
+        sa.Column("lower_limit", sa.Numeric(), nullable=True),
+        sa.Column("upper_limit", sa.Numeric(), nullable=True),
+        sa.Column("sample_size", sa.Integer(), nullable=True),
+        sa.Column("nonconforming", sa.Integer(), nullable=True),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("recorded_by", sa.Text(), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("defect_id", sa.Uuid(), nullable=True),
+        sa.CheckConstraint("(result = 'rejected') = (defect_id IS NOT NULL)", name=op.f("ck_inspection_defect")),
+        sa.CheckConstraint("result IN ('accepted', 'rejected')", name=op.f("ck_inspection_result")),
+        sa.CheckConstraint("severity IN ('minor', 'major', 'critical')", name=op.f("ck_inspection_severity")),
+        sa.CheckConstraint("lower_limit <= upper_limit", name=op.f("ck_inspection_limits")),
+        sa.CheckConstraint("nonconforming BETWEEN 0 AND sample_size", name=op.f("ck_inspection_nonconforming")),
+        sa.ForeignKeyConstraint(["defect_id"], ["defect.id"], name=op.f("fk_inspection_defect_id_defect")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_inspection")),
+        sa.UniqueConstraint("number", name=op.f("uq_inspection_number")),
+    )
+    op.create_index(op.f("ix_inspection_lot"), "inspection", ["lot"], unique=False)
+    op.create_table(
+        "lot_receipt",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("lot", sa.Text(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("supplier", sa.Text(), nullable=True),
+        sa.Column("supplier_lot", sa.Text(), nullable=True),
+        sa.Column("purchase_order", sa.Text(), nullable=True),
+        sa.Column("quantity", sa.Numeric(precision=18, scale=6), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["lot"], ["lot.lot"], name=op.f("fk_lot_receipt_lot_lot")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lot_receipt")),
+    )
+    op.create_index(op.f("ix_lot_receipt_lot"), "lot_receipt", ["lot"], unique=False)
+    op.create_index(op.f("ix_lot_receipt_supplier_lot_item"), "lot_receipt", ["supplier_lot", "item"], unique=False)
+    op.create_table(
         "machine",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -228,6 +398,7 @@ def upgrade() -> None:
         sa.Column("rework", sa.Numeric(precision=18, scale=6), server_default="0", nullable=False),
         sa.Column("machine", sa.Text(), nullable=True),
         sa.Column("operator", sa.Text(), nullable=True),
+        sa.Column("published_machine", sa.Text(), nullable=True),
         sa.Column("planned_start", sa.DateTime(timezone=True), nullable=True),
         sa.Column("planned_end", sa.DateTime(timezone=True), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
@@ -258,6 +429,16 @@ def upgrade() -> None:
         "uq_operation_running_machine", "operation", ["machine"], unique=True, postgresql_where="state = 'running'"
     )
     op.create_table(
+        "batch_input",
+        sa.Column("batch_id", sa.Uuid(), nullable=False),
+        sa.Column("consumption_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["consumption_id"], ["consumption.id"], name=op.f("fk_batch_input_consumption_id_consumption")
+        ),
+        sa.PrimaryKeyConstraint("batch_id", "consumption_id", name=op.f("pk_batch_input")),
+    )
+    op.create_index(op.f("ix_batch_input_consumption_id"), "batch_input", ["consumption_id"], unique=False)
+    op.create_table(
         "machine_state",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("machine_id", sa.Uuid(), nullable=False),
@@ -284,9 +465,6 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "machine_id", "previous_ended_at", name="uq_machine_state_one_first", postgresql_nulls_not_distinct=True
         ),
-    )
-    op.create_index(
-        op.f("ix_machine_state_machine_id_started_at"), "machine_state", ["machine_id", "started_at"], unique=False
     )
     op.create_table(
         "maintenance_order",
@@ -333,7 +511,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_report_operation_id"), "report", ["operation_id"], unique=False)
 
 
-def downgrade() -> None:
+def downgrade() -> None:  # noqa: PLR0915
     """Undo."""
     op.drop_index(op.f("ix_report_operation_id"), table_name="report")
     op.drop_index(op.f("ix_report_machine_at"), table_name="report")
@@ -341,13 +519,22 @@ def downgrade() -> None:
     op.drop_index("uq_maintenance_order_open", table_name="maintenance_order", postgresql_where="state = 'open'")
     op.drop_index(op.f("ix_maintenance_order_machine"), table_name="maintenance_order")
     op.drop_table("maintenance_order")
-    op.drop_index(op.f("ix_machine_state_machine_id_started_at"), table_name="machine_state")
     op.drop_table("machine_state")
+    op.drop_index(op.f("ix_batch_input_consumption_id"), table_name="batch_input")
+    op.drop_table("batch_input")
     op.drop_index("uq_operation_running_machine", table_name="operation", postgresql_where="state = 'running'")
     op.drop_index("ix_operation_open", table_name="operation", postgresql_where="state NOT IN ('done', 'cancelled')")
     op.drop_table("operation")
     op.drop_index(op.f("ix_machine_work_center"), table_name="machine")
     op.drop_table("machine")
+    op.drop_index(op.f("ix_lot_receipt_supplier_lot_item"), table_name="lot_receipt")
+    op.drop_index(op.f("ix_lot_receipt_lot"), table_name="lot_receipt")
+    op.drop_table("lot_receipt")
+    op.drop_index(op.f("ix_inspection_lot"), table_name="inspection")
+    op.drop_table("inspection")
+    op.drop_index(op.f("ix_consumption_work_order_id_batch_id"), table_name="consumption")
+    op.drop_index(op.f("ix_consumption_lot"), table_name="consumption")
+    op.drop_table("consumption")
     op.drop_index(op.f("ix_batch_work_order_id"), table_name="batch")
     op.drop_table("batch")
     op.drop_index(
@@ -360,14 +547,25 @@ def downgrade() -> None:
     op.drop_table("work_order")
     op.drop_table("work_center")
     op.drop_table("schedule_request")
+    op.drop_index(op.f("ix_lot_shipment_lot"), table_name="lot_shipment")
+    op.drop_table("lot_shipment")
+    op.drop_index(op.f("ix_lot_work_order_id"), table_name="lot")
+    op.drop_index(op.f("ix_lot_item_created_at"), table_name="lot")
+    op.drop_table("lot")
+    op.drop_index(op.f("ix_defect_lot"), table_name="defect")
+    op.drop_table("defect")
     op.drop_table("parked_key")
     op.drop_index("uq_parked_event_source", table_name="parked_event")
     op.drop_index(op.f("ix_parked_event_consumer_topic_key_id"), table_name="parked_event")
     op.drop_table("parked_event")
+    op.drop_index("ix_outbox_parked", table_name="outbox", postgresql_where=sa.text("parked_reason IS NOT NULL"))
     op.drop_table("outbox")
     op.drop_index(op.f("ix_inbox_event_id"), table_name="inbox")
     op.drop_table("inbox")
     op.drop_table("idempotency_key")
     op.execute(sa.schema.DropSequence(sa.Sequence("batch_number")))
+    op.execute(sa.schema.DropSequence(sa.Sequence("defect_number")))
+    op.execute(sa.schema.DropSequence(sa.Sequence("inspection_number")))
+    op.execute(sa.schema.DropSequence(sa.Sequence("lot_number")))
     op.execute(sa.schema.DropSequence(sa.Sequence("maintenance_order_number")))
     op.execute(sa.schema.DropSequence(sa.Sequence("work_order_number")))

@@ -1,0 +1,224 @@
+"""The worker that keeps the schedule: one run for everything that happened since the last."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from prometheus_client import Histogram
+from sqlalchemy import delete, func, select
+
+from chassis.db import Cause, Tx
+from chassis.service import Context
+from chassis.waiting import pause
+from contracts.envelope import Reason
+from contracts.mes import ScheduledOperation, WorkOrderScheduled
+from mes.machines import queries as machines
+from mes.metadata import Row
+from mes.scheduling import rules
+from mes.scheduling.tables import schedule_request
+from mes.workorders import commands as workorders
+from mes.workorders import queries as work
+from mes.workorders.commands import LockedWorkOrder, PlannedOperation
+
+_POLL_SECONDS = 0.1
+_QUIET_SECONDS = 0.5
+# Any number; it names the advisory lock that lets one scheduler of the database run at a time.
+_ONE_AT_A_TIME = 7_415_001
+_FINISHED = ("done", "cancelled")
+SECONDS = Histogram("mes_schedule_seconds", "Time of one computation of the schedule, commit included.")
+log = structlog.get_logger()
+
+
+async def keep_schedule(context: Context) -> None:
+    """Compute the schedule again soon after it was asked for: at once when urgent, else at most twice a second."""
+    ran_at = -_QUIET_SECONDS
+    while not context.stopping.is_set():
+        async with context.database.read() as reader:
+            urgent = await reader.scalar(select(func.bool_or(schedule_request.c.urgent)))
+        if urgent or (urgent is not None and time.monotonic() - ran_at >= _QUIET_SECONDS):
+            ran_at = time.monotonic()
+            with SECONDS.time():
+                await context.database.write(reschedule)
+        await pause(context.stopping, _POLL_SECONDS)
+
+
+async def reschedule(tx: Tx) -> int:
+    """Answer every request for a schedule with one for the whole plant; returns how many work orders were told.
+
+    A work order another transaction holds or has just changed keeps its old times; it is asked for again.
+    """
+    if not await tx.scalar(select(func.pg_try_advisory_xact_lock(_ONE_AT_A_TIME))):
+        return 0
+    requests = await tx.all(delete(schedule_request).returning(schedule_request))
+    if not requests:
+        return 0
+    triggers = [
+        rules.Trigger(r["code"], r["text"], r["event_id"], r["work_order_id"], r["work_center"])
+        for r in sorted(requests, key=lambda r: r["id"])
+    ]
+    plant = [_Plan(LockedWorkOrder(tx, *found)) for found in await work.open_work(tx)]
+    units = [
+        rules.Machine(m["machine"], m["work_center"], m["state"], m["since"], m["state_event_id"])
+        for m in await machines.all_machines(tx)
+    ]
+    slots = rules.schedule(tx.now, units, [plan.job() for plan in plant])
+    stopped = frozenset(unit.machine for unit in units if not unit.available)
+    for plan in plant:
+        plan.take(slots, tx.now, triggers, stopped)
+    changed = [plan for plan in plant if plan.moved or plan.news]
+    free = await workorders.lock_unchanged(tx, {plan.order.row["id"]: plan.order.row["version"] for plan in changed})
+    saved = [plan for plan in changed if plan.order.row["id"] in free]
+    told = [plan for plan in saved if plan.news]
+    for plan in told:
+        plan.publish(tx, units)
+    await workorders.save_schedule(
+        tx, [o for plan in saved for o in plan.planned_operations()], [(plan.order, plan.end) for plan in told]
+    )
+    if len(saved) < len(changed):
+        await _ask_again(tx, requests)
+    log.info("scheduled", work_orders=len(plant), moved=len(saved), told=len(told), left=len(changed) - len(saved))
+    return len(told)
+
+
+async def _ask_again(tx: Tx, requests: Sequence[Row]) -> None:
+    """Keep the reasons for those work orders that could not be told now."""
+    rows = [{name: r[name] for name in r if name != "id"} | {"urgent": False} for r in requests]
+    await tx.execute(schedule_request.insert(), rows)
+
+
+class _Plan:
+    """One open work order and its place in the new schedule."""
+
+    def __init__(self, order: LockedWorkOrder) -> None:
+        self.order = order
+        self.open = [o for o in order.operations if o["state"] not in _FINISHED]
+        self.slots: dict[UUID, rules.Slot] = {}
+        self.moved: list[dict[str, Any]] = []
+        self.end: datetime | None = None
+        self.news = False
+        self.trigger: rules.Trigger | None = None
+
+    def job(self) -> rules.Job:
+        """The work order as the scheduling rule sees it; once it was begun it waits for nothing."""
+        row = self.order.row
+        begun = any(o["started_at"] for o in self.order.operations)
+        return rules.Job(
+            id=row["id"],
+            plan_id=row["plan_id"],
+            priority=row["priority"],
+            due=row["due"],
+            operations=tuple(_left(o) for o in self.open),
+            not_before=row["material_date"] if row["material_status"] == "waiting" and not begun else None,
+            predecessors=() if begun or row["material_status"] == "ready" else tuple(row["predecessor_plans"]),
+        )
+
+    def take(
+        self,
+        slots: Mapping[UUID, rules.Slot],
+        now: datetime,
+        triggers: Iterable[rules.Trigger],
+        stopped: frozenset[str],
+    ) -> None:
+        """Compare with what was planned and told before."""
+        self.slots = {o["id"]: slots[o["id"]] for o in self.open if o["id"] in slots}
+        self.moved = [o for o in self.open if _planned(o) != _slot_values(self.slots.get(o["id"]))]
+        has_all = len(self.slots) == len(self.open)
+        self.end = max((slot.end for slot in self.slots.values()), default=None) if has_all else None
+        row = self.order.row
+        told_before = row["published_end"]
+        delayed = self.end is None or told_before is None or self.end > told_before
+        machines_now = {o["id"]: self._machine(o) for o in self.open}
+        told = (
+            None
+            if row["state"] == "created"
+            else rules.Told(told_before, {o["id"]: o["published_machine"] for o in self.open})
+        )
+        self.trigger = rules.strongest(triggers, row["id"], {o["work_center"] for o in self.open}, delayed)
+        self.news = rules.is_news(
+            now, told, self.end, machines_now, stopped=stopped, concerned=self.trigger is not None
+        )
+
+    def _machine(self, operation: Row) -> str | None:
+        slot = self.slots.get(operation["id"])
+        return slot.machine if slot else None
+
+    def publish(self, tx: Tx, units: Sequence[rules.Machine]) -> None:
+        """Tell the new schedule of this work order and why."""
+        row = self.order.row
+        reason = self._reason(units)
+        if row["state"] == "created":
+            row["state"] = "scheduled"
+        old_end = row["published_end"]
+        tx.cause = Cause(causation_id=reason.event_id)
+        starts = [slot.start for slot in self.slots.values()]
+        self.order.publish(
+            WorkOrderScheduled,
+            planned_start=min(starts, default=None),
+            planned_end=self.end,
+            old_planned_end=old_end,
+            operations=[self._scheduled(o) for o in self.order.operations],
+            reason=reason,
+        )
+
+    def _reason(self, units: Sequence[rules.Machine]) -> Reason:
+        trigger = self.trigger
+        if self.end is None:
+            blocked = next(o for o in self.open if o["id"] not in self.slots)
+            trigger = rules.no_capacity(blocked["work_center"], units)
+        if trigger is None:
+            trigger = rules.Trigger("SCHEDULE", "other work on the same machines moved")
+        return Reason(code=trigger.code, text=trigger.text, event_id=trigger.event_id)
+
+    def _scheduled(self, operation: Row) -> ScheduledOperation:
+        slot = self.slots.get(operation["id"])
+        done = operation["state"] in _FINISHED
+        machine, start, end = _planned(operation) if done else _slot_values(slot)
+        return ScheduledOperation(
+            operation_id=operation["id"],
+            operation=operation["sequence"],
+            work_center=operation["work_center"],
+            machine=machine,
+            planned_start=start,
+            planned_end=end,
+            state=operation["state"],
+        )
+
+    def planned_operations(self) -> list[PlannedOperation]:
+        """The rows to write: what moved, and when told all that is open."""
+        rows = self.open if self.news else self.moved
+        return [
+            PlannedOperation(
+                o["id"],
+                *_slot_values(self.slots.get(o["id"])),
+                published_machine=self._machine(o) if self.news else o["published_machine"],
+            )
+            for o in rows
+        ]
+
+
+def _left(operation: Row) -> rules.Operation:
+    running = operation["state"] == "running"
+    return rules.Operation(
+        id=operation["id"],
+        work_center=operation["work_center"],
+        minutes=rules.remaining_minutes(
+            operation["setup_minutes"],
+            operation["minutes_per_unit"],
+            operation["quantity"],
+            operation["good"] + operation["scrap"],
+        ),
+        running=running,
+        machine=operation["machine"] if running else None,
+        progressed_at=operation["progressed_at"] if running else None,
+    )
+
+
+def _planned(operation: Row) -> tuple[str | None, datetime | None, datetime | None]:
+    return operation["machine"], operation["planned_start"], operation["planned_end"]
+
+
+def _slot_values(slot: rules.Slot | None) -> tuple[str | None, datetime | None, datetime | None]:
+    return (slot.machine, slot.start, slot.end) if slot else (None, None, None)
