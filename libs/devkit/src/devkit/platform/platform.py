@@ -23,7 +23,7 @@ from devkit.platform.state import DEMO_CUSTOMER, SERVICES, Client, Secrets, Stat
 
 POSTGRES, KAFKA = "postgres", "kafka"
 _CONTROLLER = "kafka_controller"
-_READY_SECONDS = 60.0
+_READY_SECONDS = 120.0
 _SERVICE_STOP_SECONDS = 10.0
 
 # Told each step by name when it begins (`None`) and when it is done (seconds it took).
@@ -164,18 +164,17 @@ class Platform:
     def _bring_up(self, state: State, kept: Secrets, missing: list[str]) -> None:
         """Start the missing parts, each as soon as what it needs is there."""
         self._aborted = False
-        with ThreadPoolExecutor(len(missing) + 3, "orderloop-up") as pool:
+        with ThreadPoolExecutor(len(missing) + 1, "orderloop-up") as pool:
             servers = {
                 name: pool.submit(self._start_part, name, state, kept) for name in missing if name not in SERVICES
             }
             databases = pool.submit(self._ensure_databases, servers.get(POSTGRES), state, kept)
-            topics = pool.submit(self._ensure_topics, servers.get(KAFKA), state, kept)
             services = [
-                pool.submit(self._migrate_and_start, name, databases, topics, state, kept)
+                pool.submit(self._migrate_and_start, name, databases, servers.get(KAFKA), state, kept)
                 for name in missing
                 if name in SERVICES
             ]
-            futures: list[Future[None]] = [*servers.values(), databases, topics, *services]
+            futures: list[Future[None]] = [*servers.values(), databases, *services]
             try:
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
                 for future in done:
@@ -231,29 +230,25 @@ class Platform:
             server.result()
         postgres.ensure_databases(_admin_url(state, kept), kept.databases)
 
-    def _ensure_topics(self, server: Future[None] | None, state: State, kept: Secrets) -> None:
-        if server:
-            server.result()
-        with self._step("topics"):
-            self._one_shot("gateway", "topics", state, kept)
-
     def _migrate_and_start(
-        self, name: str, databases: Future[None], topics: Future[None], state: State, kept: Secrets
+        self, name: str, databases: Future[None], kafka: Future[None] | None, state: State, kept: Secrets
     ) -> None:
         databases.result()
         with self._step(f"{name} migrations"):
-            self._one_shot(name, "migrate", state, kept)
-        topics.result()
+            self._migrate(name, state, kept)
+        # Each service creates the topics itself.
+        if kafka:
+            kafka.result()
         self._start_part(name, state, kept)
 
-    def _one_shot(self, service: str, job: str, state: State, kept: Secrets) -> None:
-        result = run([*_python(service), job], self._environment(service, state, kept), self.folder.path)
-        log_file = self.folder.logs / f"{service}-{job}.log"
+    def _migrate(self, service: str, state: State, kept: Secrets) -> None:
+        result = run([*_python(service), "migrate"], self._environment(service, state, kept), self.folder.path)
+        log_file = self.folder.logs / f"{service}-migrate.log"
         log_file.parent.mkdir(exist_ok=True)
         log_file.write_text(result.stdout + result.stderr)
         if result.returncode != 0:
             lines = (result.stdout + result.stderr).strip().splitlines() or [f"exit code {result.returncode}"]
-            raise PlatformError(f"`{service} {job}` failed: {lines[-1][:300]} (log: {log_file})")
+            raise PlatformError(f"migrating {service} failed: {lines[-1][:300]} (log: {log_file})")
 
     def _environment(self, service: str, state: State, kept: Secrets) -> dict[str, str]:
         """The environment contract of a service."""
