@@ -1,20 +1,18 @@
 """HTTP: inspections and defects."""
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
-from sqlalchemy import Select, Table
 
 from chassis.http.calls import Call, answer, requires
-from chassis.http.paging import ListQuery, Page, page
+from chassis.http.paging import ListQuery, Page
 from contracts.mes import SuspectedInput
 from contracts.values import Text, plain
 from mes.quality import commands, queries
 from mes.quality.rules import Measurement, Result, Severity
-from mes.quality.tables import defect, inspection
 from mes.records import Record
 
 router = APIRouter(prefix="/v1", tags=["quality"])
@@ -108,7 +106,9 @@ async def list_inspections(
     call: Annotated[Call, requires("quality:read")], query: Annotated[InspectionQuery, Query()]
 ) -> Response:
     """Inspections, oldest first."""
-    return await _list(call, queries.inspections(), inspection, query, Page[Inspection])
+    async with call.read() as reader:
+        items, next_cursor = await queries.inspections(reader, query, query.lot, query.result)
+    return answer({"items": items, "next_cursor": next_cursor}, Page[Inspection])
 
 
 @router.get("/inspections/{reference}", response_model=Inspection)
@@ -130,7 +130,9 @@ async def list_defects(
     call: Annotated[Call, requires("quality:read")], query: Annotated[DefectQuery, Query()]
 ) -> Response:
     """Defects, oldest first."""
-    return await _list(call, queries.defects(), defect, query, Page[Defect])
+    async with call.read() as reader:
+        items, next_cursor = await queries.defects(reader, query, query.lot, query.severity)
+    return answer({"items": items, "next_cursor": next_cursor}, Page[Defect])
 
 
 @router.get("/defects/{reference}", response_model=Defect)
@@ -138,11 +140,3 @@ async def get_defect(call: Annotated[Call, requires("quality:read")], reference:
     """One defect."""
     async with call.read() as reader:
         return answer(await queries.defect_record(reader, reference), Defect)
-
-
-async def _list(call: Call, wanted: Select[Any], table: Table, query: ListQuery, shape: Any) -> Response:
-    filters = query.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
-    wanted = wanted.where(*(table.c[name] == value for name, value in filters.items()))
-    async with call.read() as reader:
-        items, next_cursor = await page(reader, wanted, [table.c.id], query)
-    return answer({"items": items, "next_cursor": next_cursor}, shape)

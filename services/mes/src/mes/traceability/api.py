@@ -7,12 +7,11 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from chassis.http.calls import Call, answer, requires
-from chassis.http.paging import ListQuery, Page, page
+from chassis.http.paging import ListQuery, Page
 from contracts.values import Code, Quantity, SignedQuantity, UtcTime
 from mes.records import Record
 from mes.traceability import commands, queries
 from mes.traceability.rules import Status
-from mes.traceability.tables import lot
 
 router = APIRouter(prefix="/v1/lots", tags=["lots"])
 
@@ -60,12 +59,21 @@ class Disposition(BaseModel):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
+class LotResult(BaseModel):
+    """How an inspection judged a lot."""
+
+    inspection: str
+    characteristic: str
+    result: Literal["accepted", "rejected"]
+
+
 class LotNode(LotFacts):
     """A lot; its id is its name."""
 
     id: str
     kind: Literal["lot"]
     received_at: UtcTime = Field(description="when it was received or made")
+    inspections: list[LotResult]
 
 
 class BatchNode(BaseModel):
@@ -160,13 +168,8 @@ class TraceQuery(BaseModel):
 @router.get("", response_model=Page[Lot])
 async def list_lots(call: Annotated[Call, requires("quality:read")], query: Annotated[LotQuery, Query()]) -> Response:
     """Lots, oldest first."""
-    wanted = queries.lots()
-    if query.item is not None:
-        wanted = wanted.where(lot.c.item == query.item)
-    if query.status is not None:
-        wanted = wanted.where(lot.c.status == query.status)
     async with call.read() as reader:
-        items, next_cursor = await page(reader, wanted, [lot.c.id], query)
+        items, next_cursor = await queries.listed(reader, query, query.item, query.status)
     return answer({"items": items, "next_cursor": next_cursor}, Page[Lot])
 
 

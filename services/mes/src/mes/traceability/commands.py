@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, and_, func, insert, literal, or_, select, update
+from sqlalchemy import RowMapping, and_, bindparam, func, insert, literal, or_, select, update
 from sqlalchemy.dialects import postgresql
 
 from chassis.clock import new_id
@@ -18,6 +18,7 @@ from chassis.messaging.handlers import PermanentError
 from contracts.envelope import Reason
 from contracts.erp import ShipmentShipped, StockMoved
 from contracts.mes import ConsumedLot, LotEvent, LotHeld, LotReleased, LotScrapped
+from contracts.values import plain
 from mes.traceability import queries, rules
 from mes.traceability.tables import LOT_NUMBER, batch_input, consumption, lot, lot_receipt, lot_shipment
 
@@ -39,10 +40,12 @@ async def consume(
         return
     locked = await lock_lots(tx, {entry.lot for entry in consumed})
     _check_consumption(locked, consumed)
-    for name, quantity in sorted(_by_lot(consumed).items()):
-        await tx.execute(
-            update(lot).where(lot.c.lot == name).values(consumed=lot.c.consumed + quantity, updated_at=tx.now)
-        )
+    await tx.execute(
+        update(lot)
+        .where(lot.c.lot == bindparam("name"))
+        .values(consumed=lot.c.consumed + bindparam("taken"), updated_at=tx.now),
+        [{"name": name, "taken": quantity} for name, quantity in sorted(_by_lot(consumed).items())],
+    )
     await tx.execute(
         insert(consumption),
         [
@@ -246,7 +249,7 @@ def _check_consumption(locked: Mapping[str, RowMapping], consumed: Sequence[Cons
         elif refusal := rules.consumption_refusal(row["status"], row["quantity"], wanted[entry.lot]):
             if refusal == "not_released":
                 raise wrong_state(f"lot {entry.lot!r} is {row['status']} and must not be used", "lot_held")
-            left = f"lot {entry.lot!r} has {row['quantity'].normalize():f} left"
+            left = f"lot {entry.lot!r} has {plain(row['quantity'])} left"
             errors.append(_error(index, "quantity", "exceeds_lot", left))
     if errors:
         raise broken_rules(errors)
@@ -291,7 +294,7 @@ async def _link_inputs(tx: Tx, work_order_id: UUID, batch_id: UUID) -> list[Cons
     new = await tx.all(
         update(consumption)
         .where(pending)
-        .values(batch_id=batch_id, shared=consumption.c.consumed_at < tx.now)
+        .values(batch_id=batch_id, shared=consumption.c.consumed_at != tx.now)
         .returning(consumption.c.id, consumption.c.item, consumption.c.lot, consumption.c.quantity)
     )
     if new:

@@ -7,10 +7,14 @@ from typing import Any, Literal
 from sqlalchemy import CTE, RowMapping, Select, Text, case, column, func, literal, select, union, union_all, values
 
 from chassis.db import Reader, matches
+from chassis.http.paging import ListQuery, page
 from chassis.http.problems import not_found
+from mes.quality import queries as quality
 from mes.traceability.tables import batch_input, consumption, lot, lot_receipt, lot_shipment
 
 Direction = Literal["backward", "forward", "both"]
+
+_RECORDS = select(lot, lot.c.lot.label("number"))
 
 # A graph beyond this many lots is cut off, and says so.
 MAX_LOTS = 5_000
@@ -25,14 +29,21 @@ class Graph:
     truncated: bool
 
 
-def lots() -> Select[Any]:
-    """The records of all lots, newest state."""
-    return select(lot, lot.c.lot.label("number"))
+async def listed(
+    reader: Reader, paging: ListQuery, item: str | None, status: str | None
+) -> tuple[list[RowMapping], str | None]:
+    """One page of lots, oldest first."""
+    query = _RECORDS
+    if item is not None:
+        query = query.where(lot.c.item == item)
+    if status is not None:
+        query = query.where(lot.c.status == status)
+    return await page(reader, query, [lot.c.id], paging)
 
 
 async def lot_record(reader: Reader, reference: str) -> RowMapping:
     """A lot by id or name; raises 404."""
-    row = await reader.first(lots().where(matches(lot, reference, "lot")))
+    row = await reader.first(_RECORDS.where(matches(lot, reference, "lot")))
     if row is None:
         raise not_found("lot", reference)
     return row
@@ -102,7 +113,7 @@ async def trace(reader: Reader, name: str, direction: Direction) -> Graph:
     shipments = await reader.all(
         select(lot_shipment).where(lot_shipment.c.lot.in_(destinations)).order_by(lot_shipment.c.shipment)
     )
-    build = _Build()
+    build = _Build(await quality.results(reader, sources | destinations))
     for row in lots:
         build.lot(row, with_batch=row["lot"] in sources or row["lot"] != name)
     for row in consumed:
@@ -141,12 +152,17 @@ def _consumption_edges(sources: Iterable[str], destinations: Iterable[str]) -> A
 class _Build:
     """Collects nodes and edges, each once."""
 
-    def __init__(self) -> None:
+    def __init__(self, inspections: Mapping[str, Sequence[RowMapping]]) -> None:
+        self.inspections = inspections
         self.nodes: dict[str, dict[str, Any]] = {}
         self.edges: dict[tuple[str, str, str], dict[str, Any]] = {}
 
     def lot(self, row: RowMapping, with_batch: bool) -> None:
-        self._node(row["lot"], "lot", {**row, "id": row["lot"], "received_at": row["created_at"]})
+        self._node(
+            row["lot"],
+            "lot",
+            {**row, "received_at": row["created_at"], "inspections": self.inspections.get(row["lot"], ())},
+        )
         if row["batch"] is not None and with_batch:
             batch = self._node(
                 f"batch:{row['batch']}",
