@@ -4,7 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import CTE, RowMapping, Select, Text, case, column, func, literal, select, union, union_all, values
+from sqlalchemy import (
+    CTE,
+    RowMapping,
+    Select,
+    Text,
+    case,
+    column,
+    func,
+    literal,
+    select,
+    true,
+    union,
+    union_all,
+    values,
+)
 
 from chassis.db import Reader, matches
 from chassis.http.paging import ListQuery, page
@@ -54,6 +68,12 @@ async def find_lot(reader: Reader, name: str) -> RowMapping | None:
     return await reader.first(select(lot).where(lot.c.lot == name))
 
 
+async def statuses(reader: Reader, names: Iterable[str]) -> dict[str, str]:
+    """The status of each of these lots."""
+    rows = await reader.all(select(lot.c.lot, lot.c.status).where(lot.c.lot.in_(list(names))))
+    return {row["lot"]: row["status"] for row in rows}
+
+
 async def siblings(reader: Reader, row: RowMapping) -> list[str]:
     """Names of the other lots of the same work order, or of the same supplier lot and item."""
     mine, other = lot_receipt.alias("mine"), lot_receipt.alias("other")
@@ -78,25 +98,18 @@ async def bought_inputs(reader: Reader, names: Iterable[str]) -> Sequence[RowMap
 
 def walk(names: Iterable[str], ways: Iterable[Literal["backward", "forward"]]) -> CTE:
     """Every lot reachable from the named lots, per way (columns `lot`, `way`); UNION makes it safe against cycles."""
-    made_from = consumption.join(batch_input, batch_input.c.consumption_id == consumption.c.id).join(
-        lot, lot.c.batch_id == batch_input.c.batch_id
-    )
-    links = union_all(
-        select(consumption.c.lot.label("near"), lot.c.lot.label("far"), literal("forward").label("way")).select_from(
-            made_from
-        ),
-        select(lot.c.lot.label("near"), consumption.c.lot.label("far"), literal("backward").label("way")).select_from(
-            made_from
-        ),
-    ).subquery()
     starts = values(column("lot", Text), column("way", Text), name="start").data(
         [(name, way) for name in names for way in ways]
     )
     reached = select(starts.c.lot, starts.c.way).cte("walk", recursive=True)
-    step = select(links.c.far, reached.c.way).join(
-        reached, (links.c.near == reached.c.lot) & (links.c.way == reached.c.way)
+    made_from = consumption.join(batch_input, batch_input.c.consumption_id == consumption.c.id).join(
+        lot, lot.c.batch_id == batch_input.c.batch_id
     )
-    return reached.union(step)
+    forward = select(lot.c.lot).where(reached.c.way == "forward", consumption.c.lot == reached.c.lot)
+    backward = select(consumption.c.lot).where(reached.c.way == "backward", lot.c.lot == reached.c.lot)
+    # Lateral, so that each step is a few index look-ups and not a join of all lots ever made.
+    links = union_all(*(each.select_from(made_from).correlate(reached) for each in (forward, backward))).lateral("link")
+    return reached.union(select(links.c.lot, reached.c.way).select_from(reached.join(links, true())))
 
 
 async def trace(reader: Reader, name: str, direction: Direction) -> Graph:

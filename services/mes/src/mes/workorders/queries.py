@@ -165,7 +165,5 @@ async def batches(
 
 async def _with_states(reader: Reader, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Batch rows with the state of their lots."""
-    lots = traceability.lots()
-    found = await reader.all(lots.where(lots.selected_columns["lot"].in_([row["lot"] for row in rows])))
-    status = {row["lot"]: row["status"] for row in found}
+    status = await traceability.statuses(reader, [row["lot"] for row in rows])
     return [{**row, "state": status[row["lot"]]} for row in rows]
