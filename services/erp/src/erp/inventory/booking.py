@@ -2,9 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Integer, Numeric, Text, cast, column, func, insert, update
@@ -12,33 +11,8 @@ from sqlalchemy import ARRAY, Integer, Numeric, Text, cast, column, func, insert
 from chassis.clock import new_id
 from chassis.db import Tx
 from contracts.erp import StockMoved
+from erp.inventory.rules import UNKNOWN_ORIGIN, Move, Origin, StockReason
 from erp.inventory.tables import balance, stock_ledger
-
-StockReason = Literal[
-    "purchase_receipt", "receipt", "count", "production_receipt", "issue", "shipment", "scrap", "correction"
-]
-
-
-@dataclass(frozen=True)
-class Move:
-    """A signed quantity of one lot that enters or leaves stock."""
-
-    item: str
-    lot: str
-    quantity: Decimal
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where received goods came from, or where shipped goods went."""
-
-    supplier: str | None = None
-    supplier_lot: str | None = None
-    purchase_order: str | None = None
-    shipment: str | None = None
-
-
-UNKNOWN_ORIGIN = Origin()
 
 
 def pairs(quantities: Mapping[str, Decimal], name: str) -> Any:

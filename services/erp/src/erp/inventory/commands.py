@@ -17,9 +17,9 @@ from chassis.db import Tx
 from chassis.http.problems import invalid, wrong_state
 from erp.finance.commands import post_adjustment, post_scrap
 from erp.inventory import rules
-from erp.inventory.booking import UNKNOWN_ORIGIN, Move, Origin, StockReason, book, pairs
+from erp.inventory.booking import book, pairs
 from erp.inventory.queries import find_lots, lots_in_stock
-from erp.inventory.rules import Balance, Pick
+from erp.inventory.rules import UNKNOWN_ORIGIN, Balance, Move, Origin, Pick, StockReason
 from erp.inventory.tables import balance, lot_number, stock_lot
 
 _ZERO = Decimal(0)

@@ -1,8 +1,35 @@
-"""Which lots stock is taken from, and what is available."""
+"""Stock moves, what is available, and which lots stock is taken from."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
+
+StockReason = Literal[
+    "purchase_receipt", "receipt", "count", "production_receipt", "issue", "shipment", "scrap", "correction"
+]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A signed quantity of one lot that enters or leaves stock."""
+
+    item: str
+    lot: str
+    quantity: Decimal
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where received goods came from, or where shipped goods went."""
+
+    supplier: str | None = None
+    supplier_lot: str | None = None
+    purchase_order: str | None = None
+    shipment: str | None = None
+
+
+UNKNOWN_ORIGIN = Origin()
 
 
 @dataclass(frozen=True)
