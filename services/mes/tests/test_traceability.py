@@ -20,7 +20,7 @@ from chassis.testing import TestIssuer, deliver, published
 from contracts.erp import PickedLot, ShipmentLine, ShipmentShipped, StockMoved
 from contracts.mes import ConsumedLot, LotHeld, LotReleased, LotScrapped
 from mes.service import LOTS
-from mes.traceability import commands
+from mes.traceability import commands, queries
 
 _AT = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -87,7 +87,9 @@ async def record(client: httpx.AsyncClient, lot: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def trace(client: httpx.AsyncClient, lot: str, direction: str = "both") -> dict[str, Any]:
+async def trace(
+    client: httpx.AsyncClient, lot: str, direction: str = "both", truncated: bool = False
+) -> dict[str, Any]:
     """A lot's trace; every edge must join two nodes of the answer."""
     answer = await client.get(f"/v1/lots/{lot}/trace", params={"direction": direction})
     assert answer.status_code == 200, answer.text
@@ -95,7 +97,7 @@ async def trace(client: httpx.AsyncClient, lot: str, direction: str = "both") ->
     ids = [node["id"] for node in graph["nodes"]]
     assert len(ids) == len(set(ids))
     assert {end for edge in graph["edges"] for end in (edge["from"], edge["to"])} <= set(ids)
-    assert (graph["lot"], graph["direction"], graph["truncated"]) == (lot, direction, False)
+    assert (graph["lot"], graph["direction"], graph["truncated"]) == (lot, direction, truncated)
     return graph
 
 
@@ -496,6 +498,16 @@ async def test_a_genealogy_that_bites_its_tail_still_ends(client: httpx.AsyncCli
     await other.consume(("BOTTLE", again, 5))
     final, _ = await other.complete(5)
     assert nodes(await trace(client, final), "lot") == {lot, again, final}
+
+
+async def test_a_graph_too_large_for_one_answer_says_so(
+    client: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lots = await drinks(database)
+    monkeypatch.setattr(queries, "MAX_LOTS", 2)
+    for direction in ("forward", "backward"):
+        start = {"forward": "SUG-L7", "backward": lots["B-101"]}[direction]
+        assert len(nodes(await trace(client, start, direction, truncated=True), "lot")) == 2
 
 
 async def test_a_shipment_told_before_its_lot_is_not_lost(client: httpx.AsyncClient, database: Database) -> None:

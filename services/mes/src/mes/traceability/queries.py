@@ -193,7 +193,9 @@ class _Build:
 
     def consumption(self, row: RowMapping) -> None:
         into = f"batch:{row['batch']}" if row["batch"] else self._work_order(row["work_order"])
-        self._edge(row["lot"], into, row["kind"], row["quantity"], row["item"])
+        # In a truncated graph an edge may lead out of it.
+        if row["lot"] in self.nodes and into in self.nodes:
+            self._edge(row["lot"], into, row["kind"], row["quantity"], row["item"])
 
     def receipt(self, row: RowMapping) -> None:
         source = None
