@@ -73,7 +73,9 @@ class DeadLetters:
             if self._producer is None:
                 self._producer = await self._start()
             try:
-                sending = self._producer.send_and_wait(topic, record.value, record.key, headers=headers)
+                # aiokafka refuses a record with neither key nor value, which other producers may send.
+                value = b"" if record.key is None and record.value is None else record.value
+                sending = self._producer.send_and_wait(topic, value, record.key, headers=headers)
                 await asyncio.wait_for(sending, _SEND_SECONDS)
             except BaseException:
                 await self._stop()

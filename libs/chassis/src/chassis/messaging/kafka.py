@@ -6,6 +6,7 @@ import socket
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 
 # A record larger than this travels in a batch of its own.
 BATCH_BYTES = 128 * 1024
@@ -62,9 +63,22 @@ async def stop_client(client: AIOKafkaProducer | AIOKafkaConsumer, seconds: floa
     except TimeoutError:
         log.warning("kafka_stop_timeout", client=type(client).__name__)
         await _cut_off(client)
+    except asyncio.CancelledError:
+        # aiokafka lets the cancellation of its own tasks out of stop() when Kafka is away; only ours may go on.
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise
+        await _cut_off(client)
 
 
 async def _cut_off(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
-    # aiokafka has no public way to give up on a flush or a group; closing the sockets ends its background tasks.
-    connection = client.client if isinstance(client, AIOKafkaProducer) else client._client
-    await connection.close()
+    """End a client's background tasks; aiokafka has no public way to give up on a flush or a group."""
+    if isinstance(client, AIOKafkaConsumer):
+        await client._client.close()
+        return
+    client._message_accumulator.fail_all(KafkaConnectionError("given up: Kafka did not answer in time"))
+    await client.client.close()
+    sender = client._sender.sender_task
+    # It takes its cancellation as a wish to finish what is in flight; the next one ends that too.
+    while sender is not None and not sender.done():
+        sender.cancel()
+        await asyncio.wait({sender}, timeout=0.1)

@@ -4,11 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from chassis.messaging.retry import Interrupted, Processor
 
 CHUNK_EVENTS = 100
+log = structlog.get_logger()
 # A lane above the first mark pauses its partition and resumes it below the second.
 _FULL, _ROOM = 1000, 300
 
@@ -76,8 +78,11 @@ async def drain(lanes: Sequence[Lane], seconds: float) -> None:
         return
     for lane in lanes:
         lane.stop()
-    _, late = await asyncio.wait([lane.task for lane in lanes], timeout=seconds)
+    ended, late = await asyncio.wait([lane.task for lane in lanes], timeout=seconds)
     for task in late:
         task.cancel()
     if late:
         await asyncio.wait(late)
+    for task in ended:
+        if error := task.exception():
+            log.warning("lane_failed", lane=task.get_name(), error=repr(error)[:300])

@@ -6,6 +6,7 @@ dead letter and parks the key; only then does the consumer move on.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -59,17 +60,24 @@ class Processor:
         self._count("skipped", len(records) - len(received))
         if not received:
             return
+        if await self._apply_together(received, stop):
+            return
+        for one in received:
+            await self._apply_one(one, stop)
+
+    async def _apply_together(self, received: Sequence[Received], stop: asyncio.Event) -> bool:
+        """Apply in one transaction; False when an event fails or the transaction is in conflict with another."""
         try:
             await self._persist(lambda: self._apply(received), stop, conflicts=False)
         except Interrupted:
             raise
         except Exception as error:
             log.info("chunk_one_by_one", group=self._consumer.group, events=len(received), error=repr(error)[:300])
-            for one in received:
-                await self._apply_one(one, stop)
+            return False
+        return True
 
     async def _apply_one(self, one: Received, stop: asyncio.Event) -> None:
-        first_at = None
+        first_at: datetime | None = None
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 await self._persist(lambda: self._apply([one]), stop)
@@ -77,14 +85,15 @@ class Processor:
                 raise
             except Exception as error:
                 first_at = first_at or now()
-                metrics.EVENT_RETRIES.labels(self._consumer.group, "false").inc()
-                if attempt == ATTEMPTS or isinstance(error, _PERMANENT):
-                    await self._bury(one, Failure(error, attempt, first_at, now()), stop)
-                    return
-                if await pause(stop, backoff(attempt)):
-                    raise Interrupted from error
+                failure = Failure(error, attempt, first_at, now())
             else:
                 return
+            metrics.EVENT_RETRIES.labels(self._consumer.group, "false").inc()
+            if attempt == ATTEMPTS or isinstance(failure.error, _PERMANENT):
+                break
+            if await pause(stop, backoff(attempt)):
+                raise Interrupted from failure.error
+        await self._bury(one, failure, stop)
 
     async def _apply(self, received: Sequence[Received]) -> None:
         """One transaction: events of parked keys are kept, the others applied."""
