@@ -1,5 +1,6 @@
 """One local platform: PostgreSQL, Kafka and the four services, started, watched and stopped as plain processes."""
 
+import json
 import os
 import signal
 import sys
@@ -58,8 +59,7 @@ class Platform:
 
     def database_url(self, service: str) -> str:
         """A plain `postgresql://` URL of a service's database; raises PlatformError before the first start."""
-        state, kept = self._ever_started(), self._secrets()
-        return postgres.url_for(_admin_url(state, kept), service, service, kept.databases[service])
+        return postgres.plain_url(_service_database(service, self._ever_started(), self._secrets()))
 
     def client(self, role: str) -> Client:
         """The credentials made for a role; raises PlatformError before the first start."""
@@ -168,13 +168,11 @@ class Platform:
             servers = {
                 name: pool.submit(self._start_part, name, state, kept) for name in missing if name not in SERVICES
             }
-            databases = pool.submit(self._ensure_databases, servers.get(POSTGRES), state, kept)
-            services = [
-                pool.submit(self._migrate_and_start, name, databases, servers.get(KAFKA), state, kept)
-                for name in missing
-                if name in SERVICES
-            ]
-            futures: list[Future[None]] = [*servers.values(), databases, *services]
+            wanted = [name for name in missing if name in SERVICES]
+            databases = pool.submit(self._prepare_databases, servers.get(POSTGRES), wanted, state, kept)
+            needed = [databases, *servers.values()]
+            services = [pool.submit(self._start_after, needed, name, state, kept) for name in wanted]
+            futures: list[Future[None]] = [*needed, *services]
             try:
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
                 for future in done:
@@ -225,36 +223,28 @@ class Platform:
                 record(child.ref)
                 child.wait_ready(lambda: _is_ready(self._service_url(name, state)), _READY_SECONDS)
 
-    def _ensure_databases(self, server: Future[None] | None, state: State, kept: Secrets) -> None:
+    def _prepare_databases(self, server: Future[None] | None, services: list[str], state: State, kept: Secrets) -> None:
+        """Roles, databases and the newest revision of the given services' databases."""
         if server:
             server.result()
         postgres.ensure_databases(_admin_url(state, kept), kept.databases)
+        with self._step("migrations"):
+            urls = {service: _service_database(service, state, kept) for service in services}
+            result = run(_python("devkit.platform.migrate"), json.dumps(urls))
+            log_file = self.folder.logs / "migrations.log"
+            log_file.write_text(result.stdout + result.stderr)
+            if result.returncode != 0:
+                raise PlatformError(f"migrations failed: {result.stderr.strip().splitlines()[-1]} (log: {log_file})")
 
-    def _migrate_and_start(
-        self, name: str, databases: Future[None], kafka: Future[None] | None, state: State, kept: Secrets
-    ) -> None:
-        databases.result()
-        with self._step(f"{name} migrations"):
-            self._migrate(name, state, kept)
-        # Each service creates the topics itself.
-        if kafka:
-            kafka.result()
+    def _start_after(self, needed: list[Future[None]], name: str, state: State, kept: Secrets) -> None:
+        for future in needed:
+            future.result()
         self._start_part(name, state, kept)
-
-    def _migrate(self, service: str, state: State, kept: Secrets) -> None:
-        result = run([*_python(service), "migrate"], self._environment(service, state, kept), self.folder.path)
-        log_file = self.folder.logs / f"{service}-migrate.log"
-        log_file.parent.mkdir(exist_ok=True)
-        log_file.write_text(result.stdout + result.stderr)
-        if result.returncode != 0:
-            lines = (result.stdout + result.stderr).strip().splitlines() or [f"exit code {result.returncode}"]
-            raise PlatformError(f"migrating {service} failed: {lines[-1][:300]} (log: {log_file})")
 
     def _environment(self, service: str, state: State, kept: Secrets) -> dict[str, str]:
         """The environment contract of a service."""
-        database = postgres.url_for(_admin_url(state, kept), service, service, kept.databases[service])
         ours = {
-            "ORDERLOOP_DATABASE_URL": postgres.sqlalchemy_url(database),
+            "ORDERLOOP_DATABASE_URL": _service_database(service, state, kept),
             "ORDERLOOP_KAFKA": _kafka_address(state),
             "ORDERLOOP_HOST": "127.0.0.1",
             "ORDERLOOP_PORT": str(state.ports[service]),
@@ -344,6 +334,12 @@ def _shared(ports: dict[str, int], name: str) -> bool:
 
 def _admin_url(state: State, kept: Secrets) -> str:
     return state.outside_postgres or postgres.admin_url(state.ports[POSTGRES], kept.postgres)
+
+
+def _service_database(service: str, state: State, kept: Secrets) -> str:
+    """The SQLAlchemy URL of a service's database."""
+    url = postgres.url_for(_admin_url(state, kept), service, service, kept.databases[service])
+    return postgres.sqlalchemy_url(url)
 
 
 def _kafka_address(state: State) -> str:

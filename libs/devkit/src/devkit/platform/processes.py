@@ -126,11 +126,9 @@ def spawn(
     return Child(name, popen, ref, log_file, log_start)
 
 
-def run(
-    command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = Path("/")
-) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command to its end and capture what it says."""
-    return subprocess.run(list(command), capture_output=True, text=True, check=False, cwd=cwd, env=env)  # noqa: S603
+    return subprocess.run(list(command), input=stdin, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603
 
 
 @dataclass(frozen=True)

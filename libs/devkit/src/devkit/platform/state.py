@@ -88,7 +88,7 @@ class StateFolder:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other `up` and `down` commands away; raises BusyError when one is at work."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
