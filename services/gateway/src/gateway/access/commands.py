@@ -1,0 +1,121 @@
+"""Clients come from a file the platform writes and from an admin; an admin disables them."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
+from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from chassis.clock import new_id
+from chassis.db import Database, Tx, matches
+from chassis.http.problems import invalid, not_found, wrong_state
+from gateway.access.rules import ROLES, binding_error, secret_digest
+from gateway.access.tables import client
+
+
+class FileClient(BaseModel):
+    """One entry of the clients file; only the digest of its secret is known here."""
+
+    client_id: str = Field(min_length=1, max_length=100)
+    client_secret_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    role: str
+    customer: str | None = None
+
+    @model_validator(mode="after")
+    def _known_role(self) -> "FileClient":
+        if self.role not in ROLES:
+            raise ValueError(f"role {self.role!r} is unknown")
+        if error := binding_error(self.role, self.customer):
+            raise ValueError(error)
+        return self
+
+
+_ENTRIES = TypeAdapter(list[FileClient])
+
+
+class ClientsFile:
+    """The clients file; read again whenever it changed, so that clients are added without a restart."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._read_at_mtime: int | None = None
+
+    async def sync(self, database: Database) -> None:
+        """Bring the client table up to the file. Raises OSError when it is missing, ValueError when it is wrong."""
+        if self._path is None:
+            return
+        mtime = (await asyncio.to_thread(self._path.stat)).st_mtime_ns
+        if mtime == self._read_at_mtime:
+            return
+        entries = _ENTRIES.validate_python(json.loads(await asyncio.to_thread(self._path.read_text)))
+        await database.write(lambda tx: register_from_file(tx, entries))
+        self._read_at_mtime = mtime
+
+
+async def register_from_file(tx: Tx, entries: list[FileClient]) -> None:
+    """Insert or update the clients of the file. One an admin disabled stays disabled."""
+    for entry in sorted(entries, key=lambda e: e.client_id):
+        values = {"secret_sha256": entry.client_secret_sha256, "role": entry.role, "customer": entry.customer}
+        statement = upsert(client).values(
+            id=new_id(), client_id=entry.client_id, version=1, created_at=tx.now, updated_at=tx.now, **values
+        )
+        await tx.execute(
+            statement.on_conflict_do_update(
+                index_elements=[client.c.client_id],
+                set_={**values, "version": client.c.version + 1, "updated_at": tx.now},
+                where=_differs(values),
+            )
+        )
+
+
+def _differs(values: dict[str, str | None]) -> ColumnElement[bool]:
+    return or_(*(client.c[name].is_distinct_from(value) for name, value in values.items()))
+
+
+async def create(
+    tx: Tx, client_id: str | None, role: str, customer: str | None, secret_of: Callable[[str], str]
+) -> dict[str, Any]:
+    """Make a client; its id defaults to one made from its role. Raises 409 when the id is taken, 422 on a bad role."""
+    if role not in ROLES:
+        raise invalid("/role", "unknown_role", f"role {role!r} is none of {', '.join(ROLES)}")
+    if error := binding_error(role, customer):
+        raise invalid("/customer", "customer_binding", error)
+    row_id = new_id()
+    name = client_id or f"{role}-{row_id.hex[-12:]}"
+    if await tx.scalar(select(client.c.id).where(client.c.client_id == name)):
+        raise wrong_state(f"client {name!r} exists", "client_exists")
+    made = await tx.execute(
+        insert(client)
+        .values(
+            id=row_id,
+            client_id=name,
+            secret_sha256=secret_digest(secret_of(str(row_id))),
+            role=role,
+            customer=customer,
+            version=1,
+            created_at=tx.now,
+            updated_at=tx.now,
+        )
+        .returning(client)
+    )
+    return dict(made.mappings().one())
+
+
+async def disable(tx: Tx, reference: str) -> dict[str, Any]:
+    """Refuse new tokens to a client; tokens it has live on until they expire. Raises 404; repeating changes nothing."""
+    row = await tx.first(select(client).where(matches(client, reference, "client_id")).with_for_update())
+    if row is None:
+        raise not_found("client", reference)
+    if row["disabled"]:
+        return dict(row)
+    changed = await tx.execute(
+        update(client)
+        .where(client.c.id == row["id"])
+        .values(disabled=True, version=client.c.version + 1, updated_at=tx.now)
+        .returning(client)
+    )
+    return dict(changed.mappings().one())

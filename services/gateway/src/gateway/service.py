@@ -1,0 +1,39 @@
+"""The gateway: one public API in front of the services, access tokens, and the order-status view."""
+
+from fastapi import FastAPI
+
+from chassis.messaging.handlers import merge
+from chassis.service import Context, Service
+from gateway.access import api as access_api
+from gateway.access.api import Access
+from gateway.metadata import metadata
+from gateway.orders import api as orders_api
+from gateway.orders.openapi import PublicDocument, RefreshedDocument
+from gateway.settings import GatewaySettings
+from gateway.status import api as status_api
+from gateway.status.feed import StatusFeed
+from gateway.status.handlers import HANDLERS
+from gateway.upstreams import Upstreams
+
+
+def _prepare(app: FastAPI, context: Context) -> None:
+    settings: GatewaySettings = context.settings
+    app.state.access = Access.create(context)
+    app.state.upstreams = Upstreams({"crm": settings.crm_url, "erp": settings.erp_url, "mes": settings.mes_url})
+    app.state.feed = StatusFeed(context)
+    document = PublicDocument(app, app.state.upstreams)
+    app.openapi = document.document  # type: ignore[method-assign]
+    app.add_middleware(RefreshedDocument, document=document)
+
+
+SERVICE = Service(
+    name="gateway",
+    title="Orderloop",
+    metadata=metadata,
+    # The last one answers every other path under /v1.
+    routers=[access_api.router, status_api.router, orders_api.router],
+    consumers=[merge("gateway.order-status", HANDLERS)],
+    settings=GatewaySettings,
+    form_paths=("/oauth/token",),
+    prepare=_prepare,
+)

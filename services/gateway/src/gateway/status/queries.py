@@ -1,0 +1,217 @@
+"""Gathers the facts of one order."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, RowMapping, Select, any_, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, array
+from sqlalchemy.types import Text
+
+from chassis.db import Database, Reader
+from gateway.status.rules import (
+    Facts,
+    FulfilmentFact,
+    LineFact,
+    OrderedLine,
+    OrderFact,
+    PromiseFact,
+    Reason,
+    TrailEntry,
+    WorkOrderFact,
+)
+from gateway.status.story import event_anchor, lot_of, work_order_anchor
+from gateway.status.tables import (
+    status_fulfilment,
+    status_lot,
+    status_order,
+    status_promise,
+    status_work_order,
+    status_work_order_peg,
+    story_event,
+    story_link,
+    story_part,
+)
+
+TRAIL_LENGTH = 500
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The facts of one order; how many events its story has, which only grows; and what those are filed under."""
+
+    facts: Facts
+    sequence: int
+    anchors: frozenset[str]
+
+
+@asynccontextmanager
+async def snapshot(database: Database) -> AsyncIterator[Reader]:
+    """A read in which all statements see one moment, so that a view is no older than its sequence says."""
+    async with database.read() as reader:
+        await reader.connection.execution_options(isolation_level="REPEATABLE READ")
+        yield reader
+
+
+async def order_by(reader: Reader, reference: str) -> OrderFact | None:
+    """The order with this id or number; None while its placing has not been folded."""
+    known = select(status_order).where(_order_matches(reference), status_order.c.version > 0)
+    row = await reader.first(known.order_by(status_order.c.order_id.desc()).limit(1))
+    return _order(row) if row else None
+
+
+def _order_matches(reference: str) -> ColumnElement[bool]:
+    try:
+        return status_order.c.order_id == UUID(reference)
+    except ValueError:
+        return status_order.c.number == reference
+
+
+async def gather(reader: Reader, order: OrderFact) -> Gathered:
+    """Everything known of an order."""
+    order_id = UUID(order.order_id)
+    parts = await _parts(reader, order)
+    anchors = {order.order_id, order.number, *(part for found in parts.values() for part in found)}
+    lots = sorted(lot for anchor in anchors if (lot := lot_of(anchor)) is not None)
+    story = await reader.all(_story(sorted(anchors)))
+    references = {row[name] for row in story for name in ("causation_id", "reason_event_id")} - {None}
+    promise = await reader.first(select(status_promise).where(status_promise.c.order_id == order_id))
+    fulfilment = await reader.first(select(status_fulfilment).where(status_fulfilment.c.order_id == order_id))
+    facts = Facts(
+        order=order,
+        promise=_promise(promise) if promise else None,
+        fulfilment=_fulfilment(fulfilment) if fulfilment else None,
+        planned=any(part.startswith("plan/") for part in parts.get(order.order_id, ())),
+        work_orders=[_work_order(row, parts) for row in await reader.all(_work_orders(order_id))],
+        lot_states=await _lot_states(reader, lots),
+        trail=[_entry(row) for row in reversed(story)],
+    )
+    sequence = story[0]["story_length"] if story else 0
+    return Gathered(facts, sequence, frozenset(anchors | {event_anchor(reference) for reference in references}))
+
+
+async def _parts(reader: Reader, order: OrderFact) -> Mapping[str, set[str]]:
+    """What serves the order, directly or through what serves it: parts by whole."""
+    tree = (
+        select(story_part.c.whole, story_part.c.part)
+        .where(story_part.c.whole.in_([order.order_id, order.number]))
+        .cte("tree", recursive=True)
+    )
+    below = select(story_part.c.whole, story_part.c.part).join(tree, story_part.c.whole == tree.c.part)
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for row in await reader.all(select(tree.union(below))):
+        found[row["whole"]].add(row["part"])
+    return found
+
+
+def _story(anchors: Sequence[str]) -> Select[Any]:
+    """Events filed under the anchors and the shared events these point at, newest first, with their number in all."""
+    seen = (
+        select(story_event.c.event_id, story_event.c.causation_id, story_event.c.reason_event_id)
+        .where(
+            story_event.c.event_id.in_(
+                select(story_link.c.event_id).where(story_link.c.about == any_(literal(anchors, ARRAY(Text))))
+            )
+        )
+        .cte("seen", recursive=True)
+    )
+    behind = select(story_event.c.event_id, story_event.c.causation_id, story_event.c.reason_event_id).join(
+        seen,
+        (story_event.c.event_id == any_(array([seen.c.causation_id, seen.c.reason_event_id]))) & story_event.c.shared,
+    )
+    told = seen.union(behind)
+    return (
+        select(story_event, func.count().over().label("story_length"))
+        .where(story_event.c.event_id.in_(select(told.c.event_id)))
+        .order_by(story_event.c.time.desc(), story_event.c.event_id.desc())
+        .limit(TRAIL_LENGTH)
+    )
+
+
+def _work_orders(order_id: UUID) -> Select[Any]:
+    peg, other = status_work_order_peg, status_work_order_peg.alias()
+    in_all = select(func.sum(other.c.quantity)).where(other.c.work_order_id == peg.c.work_order_id).scalar_subquery()
+    return (
+        select(status_work_order, peg.c.line, peg.c.quantity.label("pegged"), in_all.label("pegged_in_all"))
+        .join(peg, peg.c.work_order_id == status_work_order.c.work_order_id)
+        .where(peg.c.order_id == order_id)
+        .order_by(status_work_order.c.number, peg.c.line)
+    )
+
+
+async def _lot_states(reader: Reader, lots: Sequence[str]) -> dict[str, str]:
+    if not lots:
+        return {}
+    rows = await reader.all(select(status_lot).where(status_lot.c.lot.in_(lots)))
+    return {row["lot"]: row["state"] for row in rows}
+
+
+async def story_sizes(reader: Reader, anchors: Sequence[str]) -> dict[str, int]:
+    """How many events are filed under each anchor; an anchor without any is left out."""
+    counts = (
+        select(story_link.c.about, func.count().label("size"))
+        .where(story_link.c.about == any_(literal(list(anchors), ARRAY(Text))))
+        .group_by(story_link.c.about)
+    )
+    return {row["about"]: row["size"] for row in await reader.all(counts)}
+
+
+def _order(row: RowMapping) -> OrderFact:
+    return OrderFact(
+        order_id=str(row["order_id"]),
+        number=row["number"],
+        customer=row["customer"],
+        version=max(row["version"], row["cancelled_version"] or 0),
+        requested_date=row["requested_date"],
+        lines=ordered_lines(row["lines"]),
+        cancelled=row["cancelled_version"] is not None,
+    )
+
+
+def ordered_lines(lines: Sequence[Mapping[str, Any]]) -> list[OrderedLine]:
+    """Lines of an order as its JSON has them, by line number."""
+    found = [OrderedLine(line["line"], line["item"], Decimal(line["quantity"])) for line in lines]
+    return sorted(found, key=lambda line: line.line)
+
+
+def _promise(row: RowMapping) -> PromiseFact:
+    return PromiseFact(row["promised_date"], row["eta"], Reason(**row["reason"]))
+
+
+def _fulfilment(row: RowMapping) -> FulfilmentFact:
+    amounts = ("reserved", "planned", "produced", "shipped", "delivered")
+    lines = {
+        line["line"]: LineFact(line=line["line"], lots=line["lots"], **{name: Decimal(line[name]) for name in amounts})
+        for line in row["lines"]
+    }
+    return FulfilmentFact(row["state"], row["reached"], lines)
+
+
+def _work_order(row: RowMapping, parts: Mapping[str, set[str]]) -> WorkOrderFact:
+    made = parts.get(work_order_anchor(row["work_order_id"]), ())
+    return WorkOrderFact(
+        lots=sorted(lot for part in made if (lot := lot_of(part)) is not None),
+        **{name: row[name] for name in _WORK_ORDER_COLUMNS},
+    )
+
+
+_WORK_ORDER_COLUMNS = (
+    "number",
+    "item",
+    "line",
+    "pegged",
+    "pegged_in_all",
+    "quantity",
+    "scrap",
+    "percent",
+    "started",
+    "cancelled",
+)
+
+
+def _entry(row: RowMapping) -> TrailEntry:
+    return TrailEntry(row["event_id"], row["type"], row["time"], row["causation_id"], row["text"])

@@ -1,0 +1,96 @@
+"""Roles, secrets, key ids and the slowing of guesses."""
+
+import pytest
+
+from gateway.access.rules import ROLES, SCOPES, binding_error, granted_scopes, secret_digest, secret_matches, thumbprint
+from gateway.access.throttle import FREE_FAILURES, Throttle
+
+
+def test_a_customer_may_only_use_its_orders() -> None:
+    assert ROLES["customer"] == {"orders:read", "orders:write"}
+
+
+def test_admin_may_do_everything_and_nobody_else_manages_clients() -> None:
+    assert ROLES["admin"] == set(SCOPES)
+    assert [role for role, scopes in ROLES.items() if "clients:write" in scopes] == ["admin"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_roles_only_have_scopes_that_exist(role: str) -> None:
+    assert ROLES[role] <= set(SCOPES)
+
+
+@pytest.mark.parametrize(
+    ("role", "may", "may_not"),
+    [
+        ("sales", "orders:write", "items:write"),
+        ("planner", "items:write", "stock:write"),
+        ("operator", "execution:write", "production:write"),
+        ("warehouse", "stock:write", "orders:write"),
+        ("quality", "quality:write", "execution:write"),
+        ("finance", "finance:read", "stock:write"),
+    ],
+)
+def test_each_role_has_its_own_work(role: str, may: str, may_not: str) -> None:
+    assert may in ROLES[role]
+    assert may_not not in ROLES[role]
+
+
+def test_every_scope_is_somebodys() -> None:
+    assert set().union(*(scopes for role, scopes in ROLES.items() if role != "admin")) | {"clients:write"} == set(
+        SCOPES
+    )
+
+
+def test_a_token_can_be_narrowed_but_not_widened() -> None:
+    assert granted_scopes("sales", None) == ROLES["sales"]
+    assert granted_scopes("sales", "  ") == ROLES["sales"]
+    assert granted_scopes("sales", "orders:read") == {"orders:read"}
+    assert granted_scopes("sales", "orders:read finance:read") is None
+
+
+def test_only_customers_are_bound_to_a_customer() -> None:
+    assert binding_error("customer", "C-1") is None
+    assert binding_error("sales", None) is None
+    assert binding_error("customer", None)
+    assert binding_error("sales", "C-1")
+
+
+def test_secrets_are_compared_by_digest() -> None:
+    assert secret_matches("right", secret_digest("right"))
+    assert not secret_matches("wrong", secret_digest("right"))
+
+
+def test_key_id_is_the_thumbprint_of_rfc_8037() -> None:
+    published = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    assert thumbprint(published) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+def test_guessing_is_slowed_after_the_free_failures_and_ever_more() -> None:
+    throttle, key = Throttle(), ("sales", "10.0.0.1")
+    for _ in range(FREE_FAILURES):
+        assert throttle.pause(key, 0.0) == 0.0
+        throttle.failed(key, 0.0)
+    first = throttle.pause(key, 0.0)
+    assert first > 0
+    assert throttle.pause(("sales", "10.0.0.2"), 0.0) == 0.0
+    assert throttle.pause(key, first) == 0.0
+    throttle.failed(key, first)
+    assert throttle.pause(key, first) == 2 * first
+
+
+def test_success_forgets_failures() -> None:
+    throttle, key = Throttle(), ("sales", "10.0.0.1")
+    for _ in range(FREE_FAILURES):
+        throttle.failed(key, 0.0)
+    throttle.succeeded(key)
+    assert throttle.pause(key, 0.0) == 0.0
+
+
+def test_failures_are_forgotten_in_time() -> None:
+    throttle, key = Throttle(), ("sales", "10.0.0.1")
+    for _ in range(2 * FREE_FAILURES):
+        throttle.failed(key, 0.0)
+    assert throttle.pause(key, 3600.0) == 0.0
+    throttle.failed(key, 3600.0)
+    assert throttle.pause(key, 3600.0) == 0.0
