@@ -1,11 +1,12 @@
 """One migrated database per test, a client on the service's app, and a planner's eye on its outbox."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
+from sqlalchemy import event
 
 from chassis.db import Database
 from chassis.testing import TestIssuer, client_of
@@ -59,3 +60,19 @@ async def client(database_url: str, issuer: TestIssuer) -> AsyncIterator[httpx.A
     async with opened:
         yield opened
     await context.database.dispose()
+
+
+@pytest.fixture
+def statements(database: Database) -> Callable[[], list[str]]:
+    """Starts recording: a list that gets every statement the test's database handle runs, once per execution."""
+
+    def record() -> list[str]:
+        seen: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+            seen.append(statement)
+
+        event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+        return seen
+
+    return record

@@ -1,6 +1,7 @@
 """The items and suppliers API."""
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -147,6 +148,19 @@ async def test_closure_explodes_every_level_at_its_current_version(
     assert [(c.item, c.quantity) for c in found["TOP"].components] == [("SUB", 3), ("RM", 1)]
     assert found["SUB"].version == 2
     assert (await client.get("/v1/items/OLD")).json()["low_level_code"] == 0
+
+
+async def test_closure_takes_three_statements_at_any_depth(
+    client: httpx.AsyncClient, database: Database, statements: Callable[[], list[str]]
+) -> None:
+    """Exploding a chain of eight levels asks the database as often as one level."""
+    await define(client, "L0")
+    for level in range(1, 8):
+        await define(client, f"L{level}", components=[{"item": f"L{level - 1}", "quantity": 1}])
+    seen = statements()
+    async with database.read() as reader:
+        assert len(await closure(reader, ["L7"])) == 8
+    assert len(seen) == 3
 
 
 async def test_bad_input_names_field_and_rule(client: httpx.AsyncClient) -> None:

@@ -1,7 +1,7 @@
 """Reservations, picks and issues: what concurrent callers and any sequence of moves may not break."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
@@ -146,6 +146,28 @@ async def test_picks_that_can_no_longer_be_kept_are_found(database: Database) ->
         await commands.issue(tx, "RM", "B", Decimal(1), "issue", source_event="e1")
         broken = await queries.broken_picks(tx, ["RM"])
     assert {row["lot"] for row in broken} == {"A", "B"}
+
+
+async def test_moves_of_many_rows_take_a_handful_of_statements(
+    database: Database, statements: Callable[[], list[str]]
+) -> None:
+    """Locking, reserving, picking and shipping 50 items is as many statements as one."""
+    items = [f"I{n:02}" for n in range(50)]
+    one_each = dict.fromkeys(items, Decimal(1))
+    async with database.transaction() as tx:
+        await commands.lock_balances(tx, items)
+        for item in items:
+            await commands.receive(tx, item, f"{item}-lot", Decimal(1), "receipt", source_event="e0")
+    seen = statements()
+    async with database.transaction() as tx:
+        await commands.lock_balances(tx, items)
+        assert await commands.reserve_many(tx, one_each) == set(items)
+        picks = await commands.pick_many(tx, one_each)
+        await commands.unreserve_many(tx, one_each)
+        moves = [Move(item, p.lot, p.quantity) for item, found in picks.items() for p in found]
+        await commands.issue_many(tx, moves, "shipment", source_event="e1")
+    # lock; reserve; pick: find and set aside; unreserve; issue: lots, balances, ledger; outbox
+    assert len(seen) == 9
 
 
 @given(
