@@ -36,6 +36,19 @@ async def test_a_given_number_is_taken_once_and_skipped_by_generated_ones(empty:
     assert generated.json()["number"] == "C-000002"
 
 
+async def test_in_a_batch_each_customer_succeeds_or_fails_by_itself(empty: Any) -> None:
+    await empty.client.post("/v1/customers", json={"number": "OLD", "name": "There already"})
+    body = {"customers": [{"number": "NEW", "name": "New"}, {"number": "OLD", "name": "Again"}, {"name": ""}]}
+    answer = await empty.client.post("/v1/customers:batch", json=body)
+    assert answer.status_code == 200
+    results = answer.json()["items"]
+    assert [result["status"] for result in results] == [201, 409, 422]
+    assert results[0]["customer"]["number"] == "NEW"
+    assert results[1]["problem"]["code"] == "customer_exists"
+    assert results[2]["problem"]["errors"][0]["field"] == "/name"
+    assert [event.number for event in await published(empty.database, CustomerRegistered)] == ["OLD", "NEW"]
+
+
 async def test_a_change_needs_the_version_it_was_made_on(crm: Any) -> None:
     path = "/v1/customers/C-77"
     assert (await crm.client.patch(path, json={"priority": 50})).status_code == 428

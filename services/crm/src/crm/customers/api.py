@@ -1,15 +1,18 @@
 """The customers resource."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter
 from starlette.responses import Response
 
+from chassis.db import Tx
 from chassis.http.calls import Call, answer, requires
 from chassis.http.paging import ListQuery, Page
+from chassis.http.problems import Problem, ProblemBody
 from contracts.values import Code, UtcTime
+from crm import batches
 from crm.customers import commands, queries
 from crm.texts import LEFT_OUT, Email, Name, Priority, Reference
 
@@ -42,6 +45,30 @@ class NewCustomer(BaseModel):
     priority: Priority = 0
 
 
+class NewCustomers(BaseModel):
+    """Customers to register together; each succeeds or fails by itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    # Each customer is validated on its own, so that a bad one does not refuse the others.
+    customers: list[SkipValidation[NewCustomer]] = Field(min_length=1, max_length=500)
+
+
+class CustomerResult(BaseModel):
+    """How one customer of a batch fared."""
+
+    index: int
+    status: Literal[201, 409, 422]
+    customer: Customer | None = None
+    problem: ProblemBody | None = None
+
+
+class CustomerResults(BaseModel):
+    """One result per customer, in the order given."""
+
+    items: list[CustomerResult]
+
+
 class CustomerChanges(BaseModel):
     """What to change; a field left out stays, `email` null removes it."""
 
@@ -50,6 +77,9 @@ class CustomerChanges(BaseModel):
     name: Name = LEFT_OUT
     email: Email | None = None
     priority: Priority = LEFT_OUT
+
+
+_NEW_CUSTOMER = TypeAdapter(NewCustomer)
 
 
 class CustomerQuery(ListQuery):
@@ -70,9 +100,25 @@ async def list_customers(call: Reads, query: Annotated[CustomerQuery, Query()]) 
 @router.post("", response_model=Customer, status_code=201)
 async def register_customer(call: Writes, body: NewCustomer) -> Response:
     """Register a customer."""
-    return await call.write(
-        lambda tx: commands.register(tx, body.number, body.name, body.email, body.priority), Customer, 201
-    )
+    return await call.write(lambda tx: commands.register(tx, body.model_dump()), Customer, 201)
+
+
+@router.post(":batch", response_model=CustomerResults)
+async def register_customers(call: Writes, body: NewCustomers) -> Response:
+    """Register up to 500 customers in one transaction; those that break a rule or exist are refused one by one."""
+    read = [_read(customer) for customer in body.customers]
+
+    async def register(tx: Tx) -> dict[str, Any]:
+        wanted = [customer.model_dump() for customer in read if isinstance(customer, NewCustomer)]
+        outcomes = iter(await commands.register_each(tx, wanted))
+        return {
+            "items": [
+                batches.result(index, "customer", customer if isinstance(customer, Problem) else next(outcomes))
+                for index, customer in enumerate(read)
+            ]
+        }
+
+    return await call.write(register, CustomerResults)
 
 
 @router.get("/{customer}", response_model=Customer)
@@ -88,3 +134,7 @@ async def change_customer(call: Writes, customer: str, body: CustomerChanges) ->
     expected = call.expected_version()
     changes = body.model_dump(exclude_unset=True)
     return await call.write(lambda tx: commands.change(tx, customer, expected, changes), Customer)
+
+
+def _read(customer: Any) -> NewCustomer | Problem:
+    return batches.read(_NEW_CUSTOMER, customer)

@@ -1,6 +1,6 @@
 """What can be done to customers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select, update
@@ -9,31 +9,46 @@ from sqlalchemy.dialects.postgresql import insert
 from chassis.clock import new_id
 from chassis.db import Tx, matches
 from chassis.http.calls import check_version
-from chassis.http.problems import not_found, wrong_state
+from chassis.http.problems import Problem, not_found, wrong_state
 from contracts.crm import CustomerChanged, CustomerRegistered
 from crm.customers.tables import CUSTOMER_NUMBER, customer
 
 
-async def register(tx: Tx, number: str | None, name: str, email: str | None, priority: int) -> Mapping[str, Any]:
-    """Register a customer, under a number of its own choice or the next free one.
+async def register(tx: Tx, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Register a customer (`number`, `name`, `email`, `priority`) under its own number or the next free one.
 
     Raises Problem 409 when the given number is taken.
     """
-    record = {"name": name, "email": email, "priority": priority}
-    row = {"id": new_id(), "version": 1, "created_at": tx.now, "updated_at": tx.now, **record}
+    (outcome,) = await register_each(tx, [wanted])
+    if isinstance(outcome, Problem):
+        raise outcome
+    return outcome
+
+
+async def register_each(tx: Tx, wanted: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any] | Problem]:
+    """Register customers; each outcome is the record, or Problem 409 when its number is taken."""
+    if not wanted:
+        return []
+    common = {"version": 1, "created_at": tx.now, "updated_at": tx.now}
+    rows = [{"id": new_id(), **common, **one, "number": one["number"] or await _free_number(tx)} for one in wanted]
+    inserted = insert(customer).values(rows).on_conflict_do_nothing(index_elements=["number"])
+    made = set((await tx.execute(inserted.returning(customer.c.id))).scalars())
+    outcomes: list[Mapping[str, Any] | Problem] = []
+    for row in rows:
+        if row["id"] in made:
+            tx.append(CustomerRegistered.model_validate({**row, "aggregate_version": 1, "customer_id": row["id"]}))
+            outcomes.append(row)
+        else:
+            outcomes.append(wrong_state(f"customer {row['number']!r} exists already", "customer_exists"))
+    return outcomes
+
+
+async def _free_number(tx: Tx) -> str:
+    """The next number nobody has chosen for itself."""
     while True:
-        row["number"] = number or await tx.number(CUSTOMER_NUMBER, "C")
-        inserted = insert(customer).values(row).on_conflict_do_nothing(index_elements=["number"])
-        if await tx.scalar(inserted.returning(customer.c.id)):
-            break
-        if number:
-            raise wrong_state(f"customer {number!r} exists already", "customer_exists")
-    tx.append(
-        CustomerRegistered.model_validate(
-            {"aggregate_version": 1, "customer_id": row["id"], "number": row["number"], **record}
-        )
-    )
-    return row
+        number = await tx.number(CUSTOMER_NUMBER, "C")
+        if await tx.scalar(select(customer.c.id).where(customer.c.number == number)) is None:
+            return number
 
 
 async def change(tx: Tx, reference: str, expected_version: int, changes: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,6 @@ from pydantic import (
     SkipValidation,
     StringConstraints,
     TypeAdapter,
-    ValidationError,
 )
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
@@ -22,8 +21,9 @@ from starlette.responses import Response
 from chassis.db import Tx
 from chassis.http.calls import Call, answer, requires
 from chassis.http.paging import ListQuery, Page
-from chassis.http.problems import FieldError, Problem, ProblemBody, broken_rules, response
+from chassis.http.problems import Problem, ProblemBody
 from contracts.values import Code, Currency, Money, PositiveQuantity, UtcTime
+from crm import batches
 from crm.orders import commands, queries
 from crm.orders.rules import State, WantedLine, WantedOrder
 from crm.texts import LEFT_OUT, Label, Priority, Reference, Sentence
@@ -209,7 +209,7 @@ async def place_orders(call: Writes, body: NewOrders) -> Response:
         outcomes = iter(await commands.place_each(tx, wanted, owner, _house_currency(call)))
         return {
             "items": [
-                _result(index, order if isinstance(order, Problem) else next(outcomes))
+                batches.result(index, "order", order if isinstance(order, Problem) else next(outcomes))
                 for index, order in enumerate(read)
             ]
         }
@@ -251,22 +251,5 @@ def _house_currency(call: Call) -> str:
 
 
 def _read(order: Any, owner: str | None) -> WantedOrder | Problem:
-    try:
-        return _NEW_ORDER.validate_python(order).wanted(owner)
-    except ValidationError as error:
-        return broken_rules(
-            [
-                FieldError(field="".join(f"/{part}" for part in found["loc"]), rule=found["type"], message=found["msg"])
-                for found in error.errors()
-            ]
-        )
-
-
-def _result(index: int, outcome: dict[str, Any] | Problem) -> dict[str, Any]:
-    if isinstance(outcome, Problem):
-        return {
-            "index": index,
-            "status": outcome.status,
-            "problem": ProblemBody.model_validate_json(bytes(response(outcome).body)),
-        }
-    return {"index": index, "status": 201, "order": outcome}
+    read = batches.read(_NEW_ORDER, order)
+    return read if isinstance(read, Problem) else read.wanted(owner)
