@@ -2,4 +2,5 @@
 
 from stand_in import main
 
-main("crm")
+if __name__ == "__main__":
+    main("crm")

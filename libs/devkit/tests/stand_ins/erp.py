@@ -2,4 +2,5 @@
 
 from stand_in import main
 
-main("erp")
+if __name__ == "__main__":
+    main("erp")

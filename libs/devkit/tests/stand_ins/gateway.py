@@ -2,4 +2,5 @@
 
 from stand_in import main
 
-main("gateway")
+if __name__ == "__main__":
+    main("gateway")

@@ -2,4 +2,5 @@
 
 from stand_in import main
 
-main("mes")
+if __name__ == "__main__":
+    main("mes")
