@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 MAX_QUANTITY = Decimal(1_000_000_000)
 MAX_MONEY = Decimal(1_000_000_000_000)
@@ -54,35 +54,40 @@ def time_text(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+# How values are published: decimals as plain text, times in UTC.
+_DECIMAL_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}, mode="serialization")
+_TIME_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization")
+_AS_NUMBER_TEXT = (PlainSerializer(plain, return_type=str, when_used="json"), _DECIMAL_SCHEMA)
+_AS_MONEY_TEXT = (PlainSerializer(money_text, return_type=str, when_used="json"), _DECIMAL_SCHEMA)
+_AS_TIME_TEXT = (PlainSerializer(time_text, return_type=str, when_used="json"), _TIME_SCHEMA)
+
 Quantity = Annotated[
     Decimal,
     Field(ge=0, le=MAX_QUANTITY, max_digits=18, decimal_places=6),
-    PlainSerializer(plain, return_type=str, when_used="json"),
+    *_AS_NUMBER_TEXT,
 ]
 PositiveQuantity = Annotated[
     Decimal,
     Field(gt=0, le=MAX_QUANTITY, max_digits=18, decimal_places=6),
-    PlainSerializer(plain, return_type=str, when_used="json"),
+    *_AS_NUMBER_TEXT,
 ]
 SignedQuantity = Annotated[
     Decimal,
     Field(ge=-MAX_QUANTITY, le=MAX_QUANTITY),
-    PlainSerializer(plain, return_type=str, when_used="json"),
+    *_AS_NUMBER_TEXT,
 ]
 Money = Annotated[
     Decimal,
     Field(ge=0, le=MAX_MONEY, max_digits=18, decimal_places=4),
-    PlainSerializer(money_text, return_type=str, when_used="json"),
+    *_AS_MONEY_TEXT,
 ]
 SignedMoney = Annotated[
     Decimal,
     Field(ge=-MAX_MONEY, le=MAX_MONEY),
-    PlainSerializer(money_text, return_type=str, when_used="json"),
+    *_AS_MONEY_TEXT,
 ]
-Percent = Annotated[Decimal, Field(ge=0, le=100), PlainSerializer(plain, return_type=str, when_used="json")]
-UtcTime = Annotated[
-    AwareDatetime, AfterValidator(_to_utc), PlainSerializer(time_text, return_type=str, when_used="json")
-]
+Percent = Annotated[Decimal, Field(ge=0, le=100), *_AS_NUMBER_TEXT]
+UtcTime = Annotated[AwareDatetime, AfterValidator(_to_utc), *_AS_TIME_TEXT]
 Day = date
 # A code stands in URL paths, so it has no separator of theirs, no control character and no space at its ends.
 Code = Annotated[
