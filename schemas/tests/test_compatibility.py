@@ -174,22 +174,23 @@ schemas = objects(
 
 def documents(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Documents a producer held to this schema may publish."""
+    made: st.SearchStrategy[Any] = st.none()
     match schema:
         case {"anyOf": options}:
-            return st.one_of([documents(option) for option in options])
+            made = st.one_of([documents(option) for option in options])
         case {"enum": allowed}:
-            return st.sampled_from(allowed)
+            made = st.sampled_from(allowed)
         case {"type": "object", "properties": fields, "required": required}:
-            made = {name: documents(part) for name, part in fields.items()}
-            optional = {name: part for name, part in made.items() if name not in required}
-            return st.fixed_dictionaries({name: made[name] for name in required}, optional=optional)
+            parts = {name: documents(part) for name, part in fields.items()}
+            optional = {name: part for name, part in parts.items() if name not in required}
+            made = st.fixed_dictionaries({name: parts[name] for name in required}, optional=optional)
         case {"type": "array", "items": items}:
-            return st.lists(documents(items), max_size=2)
+            made = st.lists(documents(items), max_size=2)
         case {"type": "string", "maxLength": longest}:
-            return st.text(max_size=longest)
+            made = st.text(max_size=longest)
         case {"type": "integer", "maximum": most}:
-            return st.integers(max_value=most)
-    return st.none()
+            made = st.integers(max_value=most)
+    return made
 
 
 @st.composite
