@@ -3,10 +3,16 @@
 from chassis.messaging.handlers import merge
 from chassis.service import Service
 from erp.finance import api as finance
+from erp.fulfilment import api as fulfilment
+from erp.fulfilment import handlers as fulfilment_handlers
 from erp.inventory import api as inventory
 from erp.inventory import handlers as inventory_handlers
 from erp.items import api as items
 from erp.metadata import metadata
+from erp.planning import api as planning
+from erp.planning import handlers as planning_handlers
+from erp.procurement import api as procurement
+from erp.procurement import handlers as procurement_handlers
 from erp.settings import ErpSettings
 
 SERVICE = Service(
@@ -14,6 +20,21 @@ SERVICE = Service(
     title="Orderloop ERP",
     metadata=metadata,
     settings=ErpSettings,
-    routers=[items.router, inventory.router, finance.router],
-    consumers=[merge("erp.loop", inventory_handlers.HANDLERS)],
+    routers=[
+        items.router,
+        inventory.router,
+        procurement.router,
+        planning.router,
+        fulfilment.router,
+        finance.router,
+    ],
+    consumers=[
+        merge(
+            "erp.loop",
+            fulfilment_handlers.HANDLERS,
+            planning_handlers.HANDLERS,
+            inventory_handlers.HANDLERS,
+            procurement_handlers.HANDLERS,
+        )
+    ],
 )

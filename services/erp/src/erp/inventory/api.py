@@ -13,9 +13,11 @@ from chassis.http.calls import Call, answer, requires
 from chassis.http.paging import ListQuery, Page
 from chassis.http.problems import Problem, invalid
 from contracts.values import MAX_QUANTITY, Code, PositiveQuantity, Quantity, SignedQuantity, UtcTime
+from erp.fulfilment.commands import settle
 from erp.inventory import commands, queries
 from erp.inventory.rules import Balance
 from erp.items.queries import get_master
+from erp.planning.commands import lock
 
 router = APIRouter(prefix="/v1/stock", tags=["stock"])
 
@@ -135,6 +137,7 @@ async def receive(body: ReceiptBody, call: Annotated[Call, requires("stock:write
         before = await _locked(tx, body.item)
         _check_capacity(before.on_hand + body.quantity)
         await commands.take_in(tx, body.item, body.lot, body.quantity, body.reason)
+        await settle(tx, [body.item])
         return await _posted(tx, body.item, before.version)
 
     return await call.write(work, StockPosting, 201)
@@ -148,16 +151,19 @@ async def count(body: CountBody, call: Annotated[Call, requires("stock:write")])
         before = await _locked(tx, body.item)
         _check_capacity(before.on_hand + body.quantity if body.lot else body.quantity)
         await commands.count(tx, body.item, body.quantity, body.lot, body.reason)
+        await settle(tx, [body.item])
         return await _posted(tx, body.item, before.version)
 
     return await call.write(work, StockPosting, 201)
 
 
 async def _locked(tx: Tx, item: str) -> Balance:
+    await lock(tx)
     try:
         await get_master(tx, item)
     except Problem as problem:
         raise invalid("/item", "unknown_item", f"item {item!r} is unknown") from problem
+    await lock(tx)
     return (await commands.lock_balances(tx, [item]))[item]
 
 

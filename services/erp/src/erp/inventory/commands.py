@@ -245,8 +245,8 @@ async def _set_status(tx: Tx, item: str, lot: str, status: str, earlier: Collect
     return True
 
 
-async def count(tx: Tx, item: str, counted: Decimal, lot: str | None = None, note: str | None = None) -> bool:
-    """Set a lot, or without one the whole item, to the counted quantity; returns whether that changed anything.
+async def count(tx: Tx, item: str, counted: Decimal, lot: str | None = None, note: str | None = None) -> Decimal:
+    """Set a lot, or without one the whole item, to the counted quantity; returns the difference booked.
 
     Without a lot, what is missing is taken from the oldest lots (held ones last) and what is found becomes a new lot.
     Raises 422 when the lot is another item's, 409 when it was scrapped.
@@ -262,10 +262,9 @@ async def count(tx: Tx, item: str, counted: Decimal, lot: str | None = None, not
     elif difference < 0:
         picks = rules.first_in_first_out([(row["lot"], row["quantity"]) for row in present], -difference)
         await issue_many(tx, [Move(item, pick.lot, pick.quantity) for pick in picks], "count", note=note)
-    else:
-        return False
-    await post_adjustment(tx, tx.event_ids[-1], {item: difference})
-    return True
+    if difference:
+        await post_adjustment(tx, tx.event_ids[-1], {item: difference})
+    return difference
 
 
 async def take_in(tx: Tx, item: str, lot: str | None, quantity: Decimal, note: str | None = None) -> None:

@@ -1,0 +1,1 @@
+"""Net requirements: demands, the stock and supply that cover them, and production plans for the rest."""

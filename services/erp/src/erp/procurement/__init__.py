@@ -1,0 +1,1 @@
+"""Purchase orders, goods receipts and supplier quality checks."""

@@ -1,0 +1,1 @@
+"""When an order will arrive, and why then."""
