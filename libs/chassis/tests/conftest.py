@@ -43,6 +43,7 @@ async def bench(database_url: str, kafka_server: KafkaTestServer) -> AsyncIterat
     """A database, and a topic with six partitions, of one test."""
     suffix = uuid.uuid4().hex[:10]
     made = Bench(
+        Database(database_url, "bench"),
         Database(database_url, "tally"),
         kafka_server.bootstrap,
         on_topic(f"tally.{suffix}.events.v1"),
@@ -53,6 +54,7 @@ async def bench(database_url: str, kafka_server: KafkaTestServer) -> AsyncIterat
     for loop in made.loops:
         await loop.end()
     await made.database.dispose()
+    await made.served.dispose()
     admin = AIOKafkaAdminClient(bootstrap_servers=made.kafka)
     await admin.start()
     await admin.delete_topics(names)

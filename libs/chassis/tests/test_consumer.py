@@ -21,7 +21,7 @@ from devkit.testing import wait_until
 
 CUT_POOL = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name NOT LIKE '%-relay'
+    WHERE datname = current_database() AND application_name = 'orderloop-tally'
 """
 
 
@@ -277,7 +277,7 @@ async def test_a_chunk_costs_two_statements_beside_its_handlers(bench: Bench) ->
 
     statements: list[str] = []
     event.listen(
-        bench.database.engine.sync_engine,
+        bench.served.engine.sync_engine,
         "before_cursor_execute",
         lambda _c, _cursor, statement, *_: statements.append(statement),
     )

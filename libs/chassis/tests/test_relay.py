@@ -59,7 +59,7 @@ async def test_an_event_carries_its_cloudevents_attributes_and_plain_payload(ben
     headers = {name: value.decode() for name, value in record.headers}
     assert headers["ce_type"] == "tally.Counted.v1"
     assert headers["ce_specversion"] == "1.0"
-    assert headers["ce_source"] == "orderloop/tally"
+    assert headers["ce_source"] == "orderloop/bench"
     assert headers["ce_subject"] == headers["ce_correlationid"] == record.key.decode() == counter
     assert headers["content-type"] == "application/json"
     assert uuid.UUID(headers["ce_id"]).version == 7

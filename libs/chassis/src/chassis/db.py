@@ -22,6 +22,10 @@ from chassis.events import DomainEvent, EventMeta
 # PostgreSQL error classes a repeat of the whole transaction can cure: serialization failure, deadlock, stale plan.
 _RETRYABLE = ("40001", "40P01", "0A000")
 _LOCK_TIMEOUT = "55P03"
+# Connection failure, not let in, no such database, out of resources, operator intervention.
+_AWAY = ("08", "28", "3D", "53", "57")
+# Number out of range; text with NUL or a character the encoding lacks.
+_UNSTORABLE = ("22003", "22021", "22P05")
 _ATTEMPTS = 4
 
 T = TypeVar("T")
@@ -42,10 +46,19 @@ def is_unavailable(error: BaseException) -> bool:
     return (
         isinstance(error, OperationalError)
         or error.connection_invalidated
-        or state[:2] in ("08", "53", "57")
+        or state[:2] in _AWAY
         or state == _LOCK_TIMEOUT
         or isinstance(error.orig, asyncpg.InterfaceError)
     )
+
+
+def is_unstorable(error: BaseException) -> bool:
+    """Whether a value was given that its column cannot hold, which no rule caught before."""
+    if not isinstance(error, DBAPIError):
+        return False
+    # asyncpg refuses some values itself, before the server sees them.
+    by_driver = isinstance(getattr(error.orig, "__cause__", None), asyncpg.DataError)
+    return by_driver or getattr(error.orig, "sqlstate", None) in _UNSTORABLE
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ORDERLOOP_", extra="ignore")
 
-    database_url: str = Field(description="postgresql+asyncpg://role:password@host:port/database")
+    database_url: str = Field(
+        pattern=r"^postgresql\+asyncpg://.+", description="postgresql+asyncpg://role:password@host:port/database"
+    )
     kafka: str = Field(default="127.0.0.1:9092", description="bootstrap servers, host:port[,host:port]")
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

@@ -40,9 +40,13 @@ class Loop:
 
 @dataclass
 class Bench:
-    """One test's database and topic, with the means to publish, relay, consume and look."""
+    """One test's database and topic, with the means to publish, relay, consume and look.
+
+    `served` is the same database with the connections of the runtimes under test.
+    """
 
     database: Database
+    served: Database
     kafka: str
     model: type[Counted]
     group: str
@@ -60,13 +64,13 @@ class Bench:
     def start_relay(self) -> Loop:
         """Run a relay, again after failures."""
         stop = asyncio.Event()
-        return self._start(Relay(self.database, self.kafka, stop), stop)
+        return self._start(Relay(self.served, self.kafka, stop), stop)
 
     def start_consumer(self, handler: Handler = on_counted) -> Loop:
         """Run a group member, again after failures."""
         stop = asyncio.Event()
         slots = asyncio.Semaphore(4)
-        return self._start(ConsumerRuntime(self.database, self.consumer(handler), self.kafka, stop, slots), stop)
+        return self._start(ConsumerRuntime(self.served, self.consumer(handler), self.kafka, stop, slots), stop)
 
     def _start(self, part: Relay | ConsumerRuntime, stop: asyncio.Event) -> Loop:
         supervisor = Supervisor(stop)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import events
-from chassis.http.problems import Problem, response
+from chassis.http.problems import Problem, crashed, response
 
 REQUESTS = Counter("http_requests_total", "Requests answered.", ["service", "method", "route", "status"])
 SECONDS = Histogram("http_request_seconds", "Time to answer, in seconds.", ["service", "method", "route"])
@@ -42,7 +42,7 @@ class RequestShell:
         events.traceparent.set(trace if _TRACEPARENT.match(trace) else None)
         structlog.contextvars.bind_contextvars(correlation_id=correlation)
         started = time.perf_counter()
-        status = 500
+        status: int | None = None
 
         async def send_marked(message: Message) -> None:
             nonlocal status
@@ -59,8 +59,12 @@ class RequestShell:
                 await refusal(scope, receive, send_marked)
             else:
                 await self.app(scope, self._limited(receive), send_marked)
+        except Exception as error:
+            if status is not None:
+                raise
+            await crashed(scope["path"], error)(scope, receive, send_marked)
         finally:
-            self._record(scope, status, time.perf_counter() - started)
+            self._record(scope, status or 500, time.perf_counter() - started)
 
     def _refuse(self, scope: Scope, headers: dict[str, str]) -> Response | None:
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):

@@ -1,5 +1,6 @@
 """Errors a client can act on: problem+json (RFC 9457) that names the field and the rule."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from chassis.db import is_unavailable
+from chassis.db import is_unavailable, is_unstorable
 from chassis.events import correlation_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -100,6 +101,8 @@ def _from_validation(error: RequestValidationError) -> Problem:
     found = error.errors()
     if any(e["type"] == "json_invalid" for e in found):
         return Problem(400, "malformed_json", f"the body is not JSON: {found[0]['ctx']['error']}")
+    if any(isinstance(e.get("input"), float) and not math.isfinite(e["input"]) for e in found):
+        return Problem(400, "malformed_json", "the body is not JSON: NaN and Infinity are not numbers of JSON")
     return broken_rules([FieldError(field=_pointer(e["loc"]), rule=e["type"], message=e["msg"]) for e in found])
 
 
@@ -108,6 +111,12 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 400: "bad_request"}
 unavailable = Problem(
     503, "unavailable", "a part this request needs is away; try again shortly", headers={"Retry-After": "2"}
 )
+
+
+def crashed(path: str, error: Exception) -> JSONResponse:
+    """500 for an error nobody foresaw; its inside goes to the log, not to the caller."""
+    log.error("request_failed", path=path, exc_info=error)
+    return response(Problem(500, "internal", "the request failed; nothing was changed"))
 
 
 def install(app: FastAPI) -> None:
@@ -120,6 +129,9 @@ def install(app: FastAPI) -> None:
         return response(_from_validation(error))
 
     async def on_http(_request: Request, error: Any) -> JSONResponse:
+        # FastAPI wraps what goes wrong while it reads the body, also our refusal of a body too large.
+        if isinstance(error.__cause__, Problem):
+            return response(error.__cause__)
         code = _CODES.get(error.status_code, "refused")
         return response(Problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {})))
 
@@ -127,15 +139,13 @@ def install(app: FastAPI) -> None:
         if is_unavailable(error):
             log.warning("database_unavailable", path=request.url.path, error=str(error))
             return response(unavailable)
-        return await on_crash(request, error)
-
-    async def on_crash(request: Request, error: Exception) -> JSONResponse:
-        log.error("request_failed", path=request.url.path, exc_info=error)
-        return response(Problem(500, "internal", "the request failed; nothing was changed"))
+        if is_unstorable(error):
+            log.warning("value_not_storable", path=request.url.path, error=str(error))
+            return response(Problem(422, "invalid_input", "a value is out of range or holds a character text cannot"))
+        return crashed(request.url.path, error)
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     for kind in (DBAPIError, PoolTimeout, OSError, TimeoutError):
         app.add_exception_handler(kind, on_database)
-    app.add_exception_handler(Exception, on_crash)
