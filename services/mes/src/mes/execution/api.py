@@ -61,7 +61,6 @@ class NewReport(BaseModel):
     reason: Text | None = None
     consumed: list[Consumed] = Field(default_factory=list, max_length=200)
     done: bool = False
-    operator: Operator | None = None
     at: UtcTime | None = Field(default=None, description="when it was made; now when left out")
 
     @model_validator(mode="after")

@@ -33,7 +33,7 @@ from mes.machines import commands as machines
 from mes.machines import queries as machine_queries
 from mes.metadata import Row
 from mes.scheduling import commands as scheduling
-from mes.scheduling.rules import stopped_text
+from mes.texts import stopped_since
 from mes.traceability import commands as traceability
 from mes.workorders import commands as workorders
 from mes.workorders import queries as work
@@ -159,7 +159,7 @@ async def _interrupt(tx: Tx, work_order_id: UUID, operation_id: UUID, unit: Row,
     """Pause the operation of a stopped machine and take it off that machine."""
     order = await workorders.lock_by_id(tx, work_order_id)
     code = "MACHINE_DOWN" if unit["state"] == "down" else "MACHINE_STOPPED"
-    text = stopped_text(unit["machine"], unit["state"], unit["since"])
+    text = stopped_since(unit["machine"], unit["state"], unit["since"])
     why = Reason(code=code, text=text, event_id=str(event_id))
     _pause(order, order.operation(operation_id), why, keep_machine=False)
     await order.save()

@@ -99,11 +99,9 @@ class OeeQuery(BaseModel):
 class Oee(BaseModel):
     """Overall equipment effectiveness (ISO 22400-2); a ratio is null where nothing was planned or made."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
     machine: str
-    start: UtcTime = Field(serialization_alias="from")
-    end: UtcTime = Field(serialization_alias="to")
+    start: UtcTime
+    end: UtcTime
     pbt_minutes: Quantity = Field(description="planned busy time: all but off and maintenance")
     apt_minutes: Quantity = Field(description="actual production time: running")
     planned_minutes: Quantity = Field(description="planned run time per item × produced quantity")

@@ -16,7 +16,7 @@ from mes.machines.tables import machine, machine_state, work_center
 from mes.maintenance import commands as maintenance
 from mes.metadata import Row
 from mes.scheduling import commands as scheduling
-from mes.scheduling.rules import stopped_text
+from mes.texts import stopped_since
 
 
 async def create_work_center(tx: Tx, code: str, name: str) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _publish(tx: Tx, row: Row, old_state: str | None) -> UUID:
 async def _ask_for_schedule(tx: Tx, row: Row, event_id: UUID) -> None:
     if row["state"] in STOPPED:
         code = "MACHINE_DOWN" if row["state"] == "down" else "NO_CAPACITY"
-        text = stopped_text(row["machine"], row["state"], row["since"])
+        text = stopped_since(row["machine"], row["state"], row["since"])
     else:
         code, text = "SCHEDULE", f"{row['machine']} is available again"
     await scheduling.request(tx, code, text, event_id=event_id, work_center=row["work_center"], urgent=True)

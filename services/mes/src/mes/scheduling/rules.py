@@ -4,7 +4,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -249,14 +249,7 @@ def strongest(
     return max(concerning, key=lambda t: _STRENGTH.get(t.code, _OTHER_STRENGTH), default=None)
 
 
-def no_capacity(work_center: str, machines: Iterable[Machine]) -> Trigger:
-    """Why nothing can be planned at a work center: the machine that is down, else that none is available."""
-    down = sorted((m for m in machines if m.work_center == work_center and m.state == "down"), key=lambda m: m.since)
-    if down:
-        return Trigger("MACHINE_DOWN", stopped_text(down[0].machine, "down", down[0].since), down[0].event_id)
-    return Trigger("NO_CAPACITY", f"no machine of {work_center} is available")
-
-
-def stopped_text(machine: str, state: str, since: datetime) -> str:
-    """E.g. ``CUT-1 down since 10:42``, in UTC."""
-    return f"{machine} {state} since {since.astimezone(UTC):%H:%M}"
+def stopped_longest(work_center: str, machines: Iterable[Machine]) -> Machine | None:
+    """The machine of a work center that has been down for the longest time; None if none is down."""
+    down = [m for m in machines if m.work_center == work_center and m.state == "down"]
+    return min(down, key=lambda m: (m.since, m.machine), default=None)

@@ -19,12 +19,15 @@ from mes.machines import queries as machines
 from mes.metadata import Row
 from mes.scheduling import rules
 from mes.scheduling.tables import schedule_request
+from mes.texts import stopped_since
 from mes.workorders import commands as workorders
 from mes.workorders import queries as work
 from mes.workorders.commands import LockedWorkOrder, PlannedOperation
 
 _POLL_SECONDS = 0.1
 _QUIET_SECONDS = 0.5
+# A large plant takes longer: runs that are not urgent take at most this share of the time.
+_BUSY_SHARE = 0.25
 # Any number; it names the advisory lock that lets one scheduler of the database run at a time.
 _ONE_AT_A_TIME = 7_415_001
 _FINISHED = ("done", "cancelled")
@@ -34,14 +37,15 @@ log = structlog.get_logger()
 
 async def keep_schedule(context: Context) -> None:
     """Compute the schedule again soon after it was asked for: at once when urgent, else at most twice a second."""
-    ran_at = -_QUIET_SECONDS
+    not_before = time.monotonic()
     while not context.stopping.is_set():
         async with context.database.read() as reader:
             urgent = await reader.scalar(select(func.bool_or(schedule_request.c.urgent)))
-        if urgent or (urgent is not None and time.monotonic() - ran_at >= _QUIET_SECONDS):
-            ran_at = time.monotonic()
+        began = time.monotonic()
+        if urgent or (urgent is not None and began >= not_before):
             with SECONDS.time():
                 await context.database.write(reschedule)
+            not_before = began + max(_QUIET_SECONDS, (time.monotonic() - began) / _BUSY_SHARE)
         await pause(context.stopping, _POLL_SECONDS)
 
 
@@ -167,7 +171,7 @@ class _Plan:
         trigger = self.trigger
         if self.end is None:
             blocked = next(o for o in self.open if o["id"] not in self.slots)
-            trigger = rules.no_capacity(blocked["work_center"], units)
+            trigger = _no_capacity(blocked["work_center"], units)
         if trigger is None:
             trigger = rules.Trigger("SCHEDULE", "other work on the same machines moved")
         return Reason(code=trigger.code, text=trigger.text, event_id=trigger.event_id)
@@ -197,6 +201,13 @@ class _Plan:
             )
             for o in rows
         ]
+
+
+def _no_capacity(work_center: str, units: Sequence[rules.Machine]) -> rules.Trigger:
+    if down := rules.stopped_longest(work_center, units):
+        text = stopped_since(down.machine, down.state, down.since)
+        return rules.Trigger("MACHINE_DOWN", text, down.event_id)
+    return rules.Trigger("NO_CAPACITY", f"no machine of {work_center} is available")
 
 
 def _left(operation: Row) -> rules.Operation:

@@ -127,7 +127,7 @@ async def create(tx: Tx, plan: PlanReleased) -> None:
         upsert(work_order)
         .values(
             id=new_id(),
-            version=0,
+            version=1,
             number=number,
             plan_id=plan.plan_id,
             plan=plan.plan,
@@ -166,9 +166,9 @@ async def create(tx: Tx, plan: PlanReleased) -> None:
             for step in plan.routing
         ],
     )
-    made = LockedWorkOrder(tx, dict(row), [dict(o) for o in operations])
+    # Version 1 is that of its first event, already written with the row.
+    made = LockedWorkOrder(tx, {**row, "version": 0}, [dict(o) for o in operations])
     event_id = made.publish(WorkOrderCreated)
-    await made.save()
     await scheduling.request(tx, "SCHEDULE", f"{number} was created", event_id=event_id, work_order_id=row["id"])
 
 
