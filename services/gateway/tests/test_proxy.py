@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -11,8 +11,16 @@ import pytest
 from fastapi import FastAPI, Response
 from gateway_support import Behind, Gateway, MakeGateway, served
 
-from devkit.testing import free_port, wait_until
+from devkit.service_testing import fresh_database
+from devkit.testing import PostgresTestServer, free_port, wait_until
 from gateway import upstreams
+
+
+@pytest.fixture(scope="module")
+def database_url(postgres_server: PostgresTestServer) -> Iterator[str]:
+    """One database for all: nothing is written to it here."""
+    with fresh_database(postgres_server, "gateway") as url:
+        yield url
 
 
 def reply(status: int = 200, body: Any = None, **headers: str) -> Callable[[], Response]:
@@ -237,7 +245,7 @@ async def test_the_document_has_every_public_path(make_gateway: MakeGateway) -> 
     async with (
         served(crm.app()) as crm_url,
         served(mes.app()) as mes_url,
-        make_gateway(crm=crm_url, mes=mes_url) as gateway,
+        make_gateway(crm=crm_url, mes=mes_url, erp=mes_url) as gateway,
     ):
         document = (await gateway.client.get("/openapi.json")).json()
         page = await gateway.client.get("/docs")
