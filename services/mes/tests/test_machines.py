@@ -60,15 +60,15 @@ async def test_every_change_of_state_is_told_and_the_history_has_no_gap(shop: An
     assert rows[-1]["ended_at"] is None
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "INSERT INTO machine_state (machine_id, state, started_at) SELECT id, 'idle', now() FROM machine",
-        "UPDATE machine_state SET ended_at = ended_at + interval '1 second' WHERE ended_at IS NOT NULL",
-        "INSERT INTO machine_state (machine_id, state, started_at, ended_at)"
-        " SELECT id, 'off', now(), 'infinity' FROM machine",
-    ],
+_SECOND_OPEN = "INSERT INTO machine_state (machine_id, state, started_at) SELECT id, 'idle', now() FROM machine"
+_GAP = "UPDATE machine_state SET ended_at = ended_at + interval '1 second' WHERE ended_at IS NOT NULL"
+_SECOND_FIRST = (
+    "INSERT INTO machine_state (machine_id, state, started_at, ended_at)"
+    " SELECT id, 'off', now(), 'infinity' FROM machine"
 )
+
+
+@pytest.mark.parametrize("statement", [_SECOND_OPEN, _GAP, _SECOND_FIRST])
 async def test_the_database_refuses_a_broken_history(shop: Any, database: Database, statement: str) -> None:
     await shop.machines("MILL", "M-1")
     await shop.post("/v1/machines/M-1/state", {"state": "running"})
