@@ -12,6 +12,7 @@ from chassis.http.calls import Call, answer, requires
 from chassis.http.paging import ListQuery, Page
 from contracts.values import Currency, Quantity, UtcTime, money_text
 from erp.finance import queries
+from erp.fulfilment.queries import visible_order
 from erp.settings import house_currency
 
 router = APIRouter(prefix="/v1", tags=["finance"])
@@ -139,6 +140,17 @@ async def list_invoices(
     """Invoices, oldest first."""
     async with call.read() as reader:
         items, cursor = await queries.list_invoices(reader, query, customer=query.customer)
+    return answer({"items": items, "next_cursor": cursor}, Page[Invoice])
+
+
+@router.get("/orders/{order}/invoices", response_model=Page[Invoice])
+async def list_invoices_of_order(
+    order: str, query: Annotated[ListQuery, Query()], call: Annotated[Call, requires("orders:read")]
+) -> Response:
+    """Invoices of one order, oldest first."""
+    async with call.read() as reader:
+        order_id = await visible_order(reader, call.principal, order)
+        items, cursor = await queries.list_invoices(reader, query, order_id=order_id)
     return answer({"items": items, "next_cursor": cursor}, Page[Invoice])
 
 

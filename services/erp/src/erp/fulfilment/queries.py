@@ -2,16 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Select, select
+from sqlalchemy import RowMapping, Select, and_, select
 
 from chassis.db import Reader, matches
 from chassis.http.auth import Principal
 from chassis.http.paging import ListQuery, page
 from chassis.http.problems import not_found
-from erp.fulfilment.tables import fulfilment, shipment, shipment_line, shipment_lot
+from erp.fulfilment.rules import State
+from erp.fulfilment.tables import fulfilment, fulfilment_line, shipment, shipment_line, shipment_lot
+from erp.inventory.queries import picked_lots
 
 
 async def get_shipment(reader: Reader, reference: str) -> dict[str, Any]:
@@ -35,14 +38,19 @@ async def list_shipments(
     return await _records(reader, rows), cursor
 
 
+async def visible_order(reader: Reader, principal: Principal, order: str) -> UUID:
+    """The id of an order the caller may see, by id or number; raises 404 for another customer's."""
+    row = await reader.first(select(fulfilment.c.id, fulfilment.c.customer).where(matches(fulfilment, order)))
+    if row is None or not principal.owns(row["customer"]):
+        raise not_found("order", order)
+    return UUID(str(row["id"]))
+
+
 async def shipments_of_order(
     reader: Reader, principal: Principal, order: str, paging: ListQuery
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Shipments of one order, oldest first, and the next cursor; raises 404 for another customer's order."""
-    row = await reader.first(select(fulfilment.c.id, fulfilment.c.customer).where(matches(fulfilment, order)))
-    if row is None or not principal.owns(row["customer"]):
-        raise not_found("order", order)
-    query = select(shipment).where(shipment.c.order_id == row["id"])
+    query = select(shipment).where(shipment.c.order_id == await visible_order(reader, principal, order))
     rows, cursor = await page(reader, query, [shipment.c.id], paging)
     return await _records(reader, rows), cursor
 
@@ -60,3 +68,44 @@ async def _records(reader: Reader, rows: Sequence[RowMapping]) -> list[dict[str,
     ):
         lines[line["shipment_id"]].append({**line, "lots": lots[line["shipment_id"], line["line"]]})
     return [{**row, "lines": lines[row["id"]]} for row in rows]
+
+
+async def invariants(reader: Reader) -> list[str]:
+    """Sentences about shipments that should hold between transactions and do not; empty when all is well."""
+    query = (
+        select(shipment.c.number, fulfilment.c.state, shipment_lot)
+        .join(fulfilment, fulfilment.c.id == shipment.c.order_id)
+        .join(shipment_lot, shipment_lot.c.shipment_id == shipment.c.id)
+        .where(shipment.c.state == "planned")
+    )
+    picks = await reader.all(query)
+    picked: dict[str, Decimal] = defaultdict(Decimal)
+    of_line: dict[tuple[str, int], Decimal] = defaultdict(Decimal)
+    for row in picks:
+        picked[row["lot"]] += row["quantity"]
+        of_line[row["number"], row["line"]] += row["quantity"]
+    lots = await picked_lots(reader)
+    broken = [
+        f"lot {lot}: {lots.get(lot)} set aside, {picked.get(lot)} in planned shipments"
+        for lot in sorted(lots.keys() | picked.keys())
+        if (lots[lot]["picked"] if lot in lots else 0) != picked.get(lot, 0)
+    ]
+    blocked = {row["number"] for row in picks if lots[row["lot"]]["status"] == "held"}
+    for row in picks:
+        lot = lots[row["lot"]]
+        if lot["status"] == "scrapped" or lot["picked"] > lot["quantity"]:
+            broken.append(f"{row['number']} counts on lot {row['lot']}: {dict(lot)}")
+        if (row["state"] == State.ALLOCATED) == (row["number"] in blocked):
+            broken.append(f"{row['number']} of an order {row['state']}, held lots: {row['number'] in blocked}")
+    complete = (
+        select(fulfilment.c.number, shipment.c.number.label("shipment"), fulfilment_line)
+        .join(fulfilment_line, fulfilment_line.c.order_id == fulfilment.c.id)
+        .outerjoin(shipment, and_(shipment.c.order_id == fulfilment.c.id, shipment.c.state == "planned"))
+        .where(fulfilment.c.state == State.ALLOCATED)
+    )
+    broken += [
+        f"{row['number']} is allocated but not picked: {dict(row)}"
+        for row in await reader.all(complete)
+        if of_line.get((row["shipment"], row["line"]), 0) != row["quantity"]
+    ]
+    return broken

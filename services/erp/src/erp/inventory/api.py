@@ -12,7 +12,8 @@ from chassis.db import Tx
 from chassis.http.calls import Call, answer, requires
 from chassis.http.paging import ListQuery, Page
 from chassis.http.problems import Problem, invalid
-from contracts.values import MAX_QUANTITY, Code, PositiveQuantity, Quantity, SignedQuantity, UtcTime
+from contracts.envelope import Reason
+from contracts.values import MAX_QUANTITY, Code, PositiveQuantity, Quantity, SignedQuantity, UtcTime, plain
 from erp.fulfilment.commands import settle
 from erp.inventory import commands, queries
 from erp.inventory.rules import Balance
@@ -150,8 +151,8 @@ async def count(body: CountBody, call: Annotated[Call, requires("stock:write")])
     async def work(tx: Tx) -> dict[str, Any]:
         before = await _locked(tx, body.item)
         _check_capacity(before.on_hand + body.quantity if body.lot else body.quantity)
-        await commands.count(tx, body.item, body.quantity, body.lot, body.reason)
-        await settle(tx, [body.item])
+        difference = await commands.count(tx, body.item, body.quantity, body.lot, body.reason)
+        await settle(tx, [body.item], _shortage(tx, body.item, -difference) if difference < 0 else None)
         return await _posted(tx, body.item, before.version)
 
     return await call.write(work, StockPosting, 201)
@@ -163,13 +164,17 @@ async def _locked(tx: Tx, item: str) -> Balance:
         await get_master(tx, item)
     except Problem as problem:
         raise invalid("/item", "unknown_item", f"item {item!r} is unknown") from problem
-    await lock(tx)
     return (await commands.lock_balances(tx, [item]))[item]
 
 
 def _check_capacity(on_hand: Decimal) -> None:
     if on_hand > MAX_QUANTITY:
         raise invalid("/quantity", "less_than_equal", f"at most {MAX_QUANTITY} of an item can be in stock")
+
+
+def _shortage(tx: Tx, item: str, missing: Decimal) -> Reason:
+    text = f"MATERIAL_SHORTAGE:{item} a count found {plain(missing)} less"
+    return Reason(code="MATERIAL_SHORTAGE", text=text, event_id=str(tx.event_ids[-1]))
 
 
 async def _posted(tx: Tx, item: str, version: int) -> dict[str, Any]:

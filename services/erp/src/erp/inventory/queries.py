@@ -41,6 +41,12 @@ async def lots_in_stock(reader: Reader, item: str) -> Sequence[RowMapping]:
     return await reader.all(query)
 
 
+async def picked_lots(reader: Reader) -> dict[str, RowMapping]:
+    """Rows of all lots some of which is picked, by lot."""
+    rows = await reader.all(select(stock_lot).where(stock_lot.c.picked > 0))
+    return {row["lot"]: row for row in rows}
+
+
 async def broken_picks(reader: Reader, items: Collection[str]) -> Sequence[RowMapping]:
     """Lots of these items that cannot give what was picked in them: held, scrapped, or with less than that."""
     query = select(stock_lot).where(

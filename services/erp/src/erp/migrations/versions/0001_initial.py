@@ -44,7 +44,7 @@ CREATE CONSTRAINT TRIGGER journal_balanced AFTER INSERT OR UPDATE ON journal_lin
 )
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915
     op.execute(sa.schema.CreateSequence(sa.Sequence("invoice_number")))
     op.execute(sa.schema.CreateSequence(sa.Sequence("journal_entry_number")))
     op.execute(sa.schema.CreateSequence(sa.Sequence("lot_number")))
