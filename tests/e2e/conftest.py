@@ -11,7 +11,7 @@ from e2e.plant import Plant
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The running platform."""
-    platform = Platform(tmp_path_factory.mktemp("e2e") / "state")
+    platform = Platform(tmp_path_factory.mktemp("e2e") / "state", throwaway=True)
     try:
         platform.start()
         yield platform

@@ -48,7 +48,7 @@ async def _republish(kafka: str, records: list[Any]) -> None:
 async def test_a0_one_thousand_parts_exactly_once(plant: Plant) -> None:
     center, (m1, m2) = await plant.work_center("OP10", machines=2)
     rm1 = await plant.buy_item("RM-1", cost="2.00")
-    prt1 = await plant.make_item("PRT-1", {rm1: "2"}, [(center, "0", "0.75")], price="9.00", standard_cost="5.00")
+    prt1 = await plant.make_item("PRT-1", {rm1: "2"}, [(center, "15", "0.75")], price="9.00", standard_cost="5.00")
     await plant.stock_up(rm1, "2500")
     customer = await plant.customer_number()
 
@@ -145,9 +145,9 @@ async def test_oee_of_the_machine_states(plant: Plant) -> None:
     await state("down", 200)
     await state("running", 245)
     await state("off", 450)
+    await plant.operator.post(f"/v1/machines/{machine}/state", {"state": "idle", "reason": "night shift"})
     await plant.order(customer, {part: "500"})
     operation = await plant.operation(center)
-    await plant.operator.post(f"/v1/machines/{machine}/state", {"state": "idle", "reason": "night shift"})
     await plant.start(operation["id"], machine)
     during = (shift + timedelta(minutes=440)).isoformat()
     await plant.report(operation["id"], "490", scrap="10", reason="burr", at=during)

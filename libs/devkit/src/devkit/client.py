@@ -11,7 +11,8 @@ import httpx
 
 # A token is renewed this many seconds before it expires.
 _RENEW_BEFORE_SECONDS = 30
-_RETRY_STATUSES = (429, 503)
+# 502 is a write whose outcome is unknown; with its key it is safe to repeat.
+_RETRY_STATUSES = (429, 502, 503)
 _RETRY_PAUSE_SECONDS = 0.25
 
 

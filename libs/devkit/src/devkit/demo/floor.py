@@ -12,12 +12,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-import structlog
-
 from chassis.clock import now
 from devkit.client import Api, ApiProblem
 
-log = structlog.get_logger()
 _LOOK_SECONDS = 0.1
 _TRANSIT_HOURS = 8.0
 _SECONDS_PER_DAY = 86_400.0
@@ -36,6 +33,8 @@ class Floor:
     # Called after each report with the answer; the demo's bad lot is found here.
     on_report: Callable[[dict[str, Any]], Awaitable[None]] | None = None
     on_start: Callable[[dict[str, Any]], Awaitable[None]] | None = None
+    # How often the plan had changed under the floor's hands.
+    refused: int = 0
     _busy: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _attempts: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -75,7 +74,7 @@ class Floor:
                 # The plan changed under our hands (machine down, order cancelled, lot held): look again.
                 if problem.status not in (404, 409):
                     raise
-                log.info("floor_refused", work=name, detail=str(problem))
+                self.refused += 1
             self._busy.discard(name)
 
         task = asyncio.create_task(run())

@@ -4,6 +4,8 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 
 _LONGEST = 1000
+# The plant at its daily work: a customer hears of these only when a day moves.
+ORDINARY_REASONS = frozenset({"STOCK", "PLAN", "SCHEDULE", "PROGRESS"})
 
 
 class Milestone(StrEnum):

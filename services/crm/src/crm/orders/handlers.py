@@ -41,7 +41,7 @@ async def on_promised(tx: Tx, event: OrderPromised, meta: EventMeta) -> None:
 
 
 async def on_promise_revised(tx: Tx, event: PromiseRevised, meta: EventMeta) -> None:
-    """The promise moved: the customer is told why."""
+    """The promise moved: the customer is told why, unless only the hour moved in the ordinary course of work."""
     text = sentences.promise_revised(
         event.order,
         old_promise=event.old_promised_date,
@@ -50,13 +50,15 @@ async def on_promise_revised(tx: Tx, event: PromiseRevised, meta: EventMeta) -> 
         new_eta=event.eta,
         reason=event.reason.text,
     )
+    days_moved = (event.old_promised_date, event.old_eta.date()) != (event.promised_date, event.eta.date())
+    worth_telling = days_moved or event.reason.code not in sentences.ORDINARY_REASONS
     notice = (Milestone.PROMISE_REVISED, text)
     await commands.follow(
         tx,
         event.order_id,
         State.PROMISED,
         meta.event_id,
-        notice=lambda _order: notice,
+        notice=(lambda _order: notice) if worth_telling else None,
         promised_date=event.promised_date,
     )
 

@@ -14,6 +14,8 @@ SHIPPING = timedelta(days=1)
 PLANT_EXCEPTIONS = frozenset({"MACHINE_DOWN", "NO_CAPACITY", "DEFECT", "SCRAP", "MATERIAL_SHORTAGE", "AMENDED"})
 _SCHEDULE_EXCEPTIONS = frozenset({"MACHINE_DOWN", "NO_CAPACITY"})
 _LASTING_CAUSES = frozenset({"DEFECT", "SCRAP"})
+# Told even when the work could be moved and the arrival stays.
+_TOLD_AT_ONCE = frozenset({"MACHINE_DOWN", "DEFECT", "SCRAP"})
 _EXCEPTION_STEP = timedelta(minutes=1)
 _SMALL_STEP = timedelta(minutes=15)
 _BIG_STEP = timedelta(hours=1)
@@ -98,7 +100,9 @@ def revised(told: Promise, expected: Ready, *, cause: Why | None = None, amended
     moved = abs(expected.at - told.eta)
     if expected.basis == told.basis == "stock" and not amended:
         return None
-    if why.code in PLANT_EXCEPTIONS and news:
+    if why.code in _TOLD_AT_ONCE and news:
+        tell = True
+    elif why.code in PLANT_EXCEPTIONS and news:
         tell = moved >= _EXCEPTION_STEP
     else:
         other = expected.at.date() != told.eta.date() or why.code != told.why.code

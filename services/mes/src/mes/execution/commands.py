@@ -115,7 +115,12 @@ async def report(tx: Tx, reference: str, given: Report) -> dict[str, Any]:
         raise invalid("/good", "exceeds_started", f"only {left.normalize():f} pieces are left to report")
     await _consume_reported(tx, order, operation, given.consumed)
     order.change(
-        operation, good=reached.good, scrap=reached.scrap, rework=reached.rework, progressed_at=given.at or tx.now
+        operation,
+        good=reached.good,
+        scrap=reached.scrap,
+        rework=reached.rework,
+        set_up_on=operation["machine"],
+        progressed_at=given.at or tx.now,
     )
     _sum_up(order, given)
     event_id = order.publish(
@@ -163,6 +168,7 @@ async def _interrupt(tx: Tx, work_order_id: UUID, operation_id: UUID, unit: Row,
     why = Reason(code=code, text=text, event_id=str(event_id))
     _pause(order, order.operation(operation_id), why, keep_machine=False)
     await order.save()
+    await scheduling.request(tx, code, text, event_id=event_id, work_order_id=work_order_id, urgent=True)
 
 
 async def _find(tx: Tx, reference: str) -> dict[str, Any]:

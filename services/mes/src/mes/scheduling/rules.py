@@ -67,11 +67,9 @@ class Slot:
     end: datetime
 
 
-def remaining_minutes(
-    setup_minutes: Decimal, minutes_per_unit: Decimal, quantity: Decimal, processed: Decimal
-) -> Decimal:
-    """Standard minutes left of an operation; setting up is over with the first piece."""
-    return (Decimal(0) if processed else setup_minutes) + minutes_per_unit * (quantity - processed)
+def remaining_minutes(setup_minutes: Decimal, minutes_per_unit: Decimal, left: Decimal, set_up: bool) -> Decimal:
+    """Standard minutes of an operation with `left` units to process; a machine that is `set_up` just goes on."""
+    return (Decimal(0) if set_up else setup_minutes) + minutes_per_unit * left
 
 
 def schedule(now: datetime, machines: Iterable[Machine], jobs: Sequence[Job]) -> dict[UUID, Slot]:

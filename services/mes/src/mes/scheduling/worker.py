@@ -169,9 +169,13 @@ class _Plan:
 
     def _reason(self, units: Sequence[rules.Machine]) -> Reason:
         trigger = self.trigger
+        told = self.order.row["published_end"]
         if self.end is None:
             blocked = next(o for o in self.open if o["id"] not in self.slots)
             trigger = _no_capacity(blocked["work_center"], units)
+        elif trigger is None and told is not None and self.end > told:
+            # A machine that is down goes on delaying what waits for its work center.
+            trigger = next((t for o in self.open if (t := _machine_down(o["work_center"], units))), None)
         if trigger is None:
             trigger = rules.Trigger("SCHEDULE", "other work on the same machines moved")
         return Reason(code=trigger.code, text=trigger.text, event_id=trigger.event_id)
@@ -203,23 +207,29 @@ class _Plan:
         ]
 
 
+def _machine_down(work_center: str, units: Sequence[rules.Machine]) -> rules.Trigger | None:
+    down = rules.stopped_longest(work_center, units)
+    if down is None:
+        return None
+    return rules.Trigger("MACHINE_DOWN", stopped_since(down.machine, down.state, down.since), down.event_id)
+
+
 def _no_capacity(work_center: str, units: Sequence[rules.Machine]) -> rules.Trigger:
-    if down := rules.stopped_longest(work_center, units):
-        text = stopped_since(down.machine, down.state, down.since)
-        return rules.Trigger("MACHINE_DOWN", text, down.event_id)
-    return rules.Trigger("NO_CAPACITY", f"no machine of {work_center} is available")
+    nobody = rules.Trigger("NO_CAPACITY", f"no machine of {work_center} is available")
+    return _machine_down(work_center, units) or nobody
 
 
 def _left(operation: Row) -> rules.Operation:
     running = operation["state"] == "running"
+    processed = operation["good"] + operation["scrap"]
     return rules.Operation(
         id=operation["id"],
         work_center=operation["work_center"],
         minutes=rules.remaining_minutes(
             operation["setup_minutes"],
             operation["minutes_per_unit"],
-            operation["quantity"],
-            operation["good"] + operation["scrap"],
+            operation["quantity"] - processed,
+            set_up=processed > 0 and operation["machine"] == operation["set_up_on"],
         ),
         running=running,
         machine=operation["machine"] if running else None,

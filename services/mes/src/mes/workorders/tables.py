@@ -78,6 +78,8 @@ operation = Table(
     # Where it runs, or is planned to run; none at a work center without registered machines.
     Column("machine", Text),
     Column("operator", Text),
+    # Where its last pieces were made: elsewhere it must be set up again.
+    Column("set_up_on", Text),
     # The machine the last WorkOrderScheduled told.
     Column("published_machine", Text),
     Column("planned_start", TIME),

@@ -398,6 +398,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("rework", sa.Numeric(precision=18, scale=6), server_default="0", nullable=False),
         sa.Column("machine", sa.Text(), nullable=True),
         sa.Column("operator", sa.Text(), nullable=True),
+        sa.Column("set_up_on", sa.Text(), nullable=True),
         sa.Column("published_machine", sa.Text(), nullable=True),
         sa.Column("planned_start", sa.DateTime(timezone=True), nullable=True),
         sa.Column("planned_end", sa.DateTime(timezone=True), nullable=True),
