@@ -50,7 +50,7 @@ def main(service: Service, topics: Collection[Topic], events: Mapping[str, type[
     parser = argparse.ArgumentParser(prog=f"python -m {service.name}", description=service.title)
     parser.add_argument("role", choices=["api", "worker", "all", "migrate", "topics"])
     role = parser.parse_args().role
-    _check_declarations(service, topics, events)
+    check_declarations(service, topics, events)
     try:
         settings = service.settings.load()
     except ValidationError as error:
@@ -221,7 +221,7 @@ def _run_once(name: str, job: Callable[[], Coroutine[Any, Any, None]]) -> int:
     return 0
 
 
-def _check_declarations(service: Service, topics: Collection[Topic], events: Mapping[str, type[DomainEvent]]) -> None:
+def check_declarations(service: Service, topics: Collection[Topic], events: Mapping[str, type[DomainEvent]]) -> None:
     """Raise ValueError when a consumer handles an event or topic that is not published."""
     names = {topic.name for topic in topics}
     for consumer in service.consumers:

@@ -41,17 +41,26 @@ class Supervisor:
             recovered = loop.call_later(_HEALTHY_SECONDS, self._failed.pop, name, None)
             try:
                 await work()
+            except asyncio.CancelledError as error:
+                # A library may let the cancellation of its own task out; only ours ends the loop.
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise
+                self._note(name, error)
             except Exception as error:
-                transient = is_transient(error)
-                FAILURES.labels(name, str(transient).lower()).inc()
-                if transient:
-                    log.warning("background_retry", task=name, error=f"{type(error).__name__}: {error}")
-                else:
-                    self._failed[name] = f"{type(error).__name__}: {error}"
-                    log.exception("background_failed", task=name)
+                self._note(name, error)
             else:
                 return
             finally:
                 recovered.cancel()
             attempt = 1 if loop.time() - began > _HEALTHY_SECONDS else attempt + 1
             await pause(self._stopping, backoff(attempt))
+
+    def _note(self, name: str, error: BaseException) -> None:
+        transient = is_transient(error)
+        FAILURES.labels(name, str(transient).lower()).inc()
+        reason = f"{type(error).__name__}: {error}"
+        if transient:
+            log.warning("background_retry", task=name, error=reason)
+        else:
+            self._failed[name] = reason
+            log.error("background_failed", task=name, exc_info=error)

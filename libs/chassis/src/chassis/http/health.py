@@ -16,7 +16,7 @@ from chassis.tables import inbox
 router = APIRouter(include_in_schema=False)
 # A readiness detail: (healthy, text). An optional one degrades but does not fail: without Kafka commands still commit.
 Check = Callable[[], Awaitable[tuple[bool, str]]]
-_POLL_SECONDS = 0.01
+_FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.005, 0.08
 
 
 @router.get("/livez")
@@ -58,13 +58,16 @@ async def applied(
 ) -> dict[str, bool]:
     """Whether this service has handled these events; waits up to `wait_ms` for it."""
     database: Database = request.app.state.database
-    deadline = asyncio.get_running_loop().time() + wait_ms / 1000
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_ms / 1000
+    poll = _FIRST_POLL_SECONDS
     wanted = set(event)
     while True:
         async with database.read() as reader:
             count = select(func.count(inbox.c.event_id.distinct())).where(inbox.c.event_id.in_(wanted))
             if await reader.scalar(count) == len(wanted):
                 return {"applied": True}
-        if asyncio.get_running_loop().time() >= deadline:
+        if loop.time() >= deadline:
             return {"applied": False}
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(poll)
+        poll = min(2 * poll, _LAST_POLL_SECONDS)

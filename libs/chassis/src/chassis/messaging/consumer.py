@@ -103,17 +103,17 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
             paused = any(lane.paused for lane in self._lanes.values())
             fetched = await kafka.getmany(timeout_ms=_PAUSED_POLL_MS if paused else _POLL_MS)
             for partition, records in fetched.items():
-                self._lane(partition).offer(records)
+                self._lane(partition, records[0].offset).offer(records)
             self._balance(kafka)
             if loop.time() >= commit_at:
                 await self._commit(kafka, self._lanes.values())
                 commit_at = loop.time() + _COMMIT_SECONDS
 
-    def _lane(self, partition: TopicPartition) -> Lane:
+    def _lane(self, partition: TopicPartition, first_offset: int) -> Lane:
         lane = self._lanes.get(partition)
         if lane is None:
             assert self._processor is not None  # noqa: S101
-            lane = self._lanes[partition] = Lane(partition, self._processor)
+            lane = self._lanes[partition] = Lane(partition, first_offset, self._processor)
         return lane
 
     def _balance(self, kafka: AIOKafkaConsumer) -> None:
@@ -129,21 +129,20 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
                 lane.paused = False
 
     async def _commit(self, kafka: AIOKafkaConsumer, lanes: Iterable[Lane]) -> None:
-        due = {lane.partition: lane for lane in lanes if lane.next_offset not in (None, lane.committed)}
-        offsets = {partition: lane.next_offset for partition, lane in due.items()}
-        if not offsets:
+        due = {lane: lane.next_offset for lane in lanes if lane.next_offset != lane.committed}
+        if not due:
             return
+        offsets = {lane.partition: OffsetAndMetadata(offset, "") for lane, offset in due.items()}
         try:
-            marks = {partition: OffsetAndMetadata(offset, "") for partition, offset in offsets.items()}
-            await asyncio.wait_for(kafka.commit(marks), _COMMIT_TIMEOUT)
+            await asyncio.wait_for(kafka.commit(offsets), _COMMIT_TIMEOUT)
         except (CommitFailedError, IllegalStateError) as error:
             # The partitions have another owner; it applies again what was not committed, and the inbox knows it.
             log.info("commit_after_loss", group=self.group, error=str(error))
         except (KafkaError, TimeoutError) as error:
             log.warning("commit_failed", group=self.group, error=repr(error))
         else:
-            for partition, lane in due.items():
-                lane.committed = offsets[partition]
+            for lane, offset in due.items():
+                lane.committed = offset
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish the chunks being applied and commit, before another member takes over."""
@@ -182,11 +181,11 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             ends = await asyncio.wait_for(kafka.end_offsets(assigned), _COMMIT_TIMEOUT)
             for partition, end in ends.items():
-                lane = self._lanes.get(partition)
-                done = lane.next_offset if lane else None
-                if done is None:
-                    done = await asyncio.wait_for(kafka.committed(partition), _COMMIT_TIMEOUT)
-                lags[partition] = end - done if done is not None else end
+                if lane := self._lanes.get(partition):
+                    done = lane.next_offset
+                else:
+                    done = await asyncio.wait_for(kafka.position(partition), _COMMIT_TIMEOUT)
+                lags[partition] = end - done
         except (KafkaError, TimeoutError) as error:
             log.warning("lag_unknown", group=self.group, error=repr(error))
             return None

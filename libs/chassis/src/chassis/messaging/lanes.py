@@ -16,12 +16,11 @@ _FULL, _ROOM = 1000, 300
 
 
 class Lane:
-    """One assigned partition's work; `next_offset` is the first offset not yet applied, None before the first chunk."""
+    """One assigned partition's work; `next_offset` is the first offset not yet applied."""
 
-    def __init__(self, partition: TopicPartition, processor: Processor) -> None:
+    def __init__(self, partition: TopicPartition, first_offset: int, processor: Processor) -> None:
         self.partition = partition
-        self.next_offset: int | None = None
-        self.committed: int | None = None
+        self.next_offset = self.committed = first_offset
         self.paused = False
         self._processor = processor
         self._queue: deque[ConsumerRecord] = deque()

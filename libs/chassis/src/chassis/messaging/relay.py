@@ -181,14 +181,18 @@ class Relay:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _ACK_SECONDS
         pending = set(futures)
-        while pending and loop.time() < deadline:
-            _, pending = await asyncio.wait(pending, timeout=_STOP_SECONDS)
-            if pending:
-                if self._stop.is_set():
-                    return
-                self._state = "waiting for Kafka"
-                await connection.execute("SELECT 1")
-        self._state = "leader"
+        try:
+            while pending and loop.time() < deadline:
+                _, pending = await asyncio.wait(pending, timeout=_STOP_SECONDS)
+                if pending:
+                    if self._stop.is_set():
+                        return
+                    self._state = "waiting for Kafka"
+                    await connection.execute("SELECT 1")
+            self._state = "leader"
+        finally:
+            for future in pending:
+                future.add_done_callback(_take_exception)
 
     async def _park(self, connection: asyncpg.Connection, row: asyncpg.Record, error: BaseException) -> None:
         log.error("outbox_row_parked", id=row["id"], topic=row["topic"], key=row["key"], error=str(error))
@@ -204,6 +208,12 @@ class Relay:
         metrics.OUTBOX_PENDING.labels(service).set(row["pending"])
         metrics.OUTBOX_PARKED.labels(service).set(row["parked"])
         metrics.OUTBOX_OLDEST_AGE.labels(service).set(row["age"] or 0.0)
+
+
+def _take_exception(future: asyncio.Future[object]) -> None:
+    """Nobody waits for this send any more: its row is still in the outbox."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _is_large(row: asyncpg.Record) -> bool:
