@@ -1,6 +1,7 @@
 """`orderloop demo`."""
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from devkit.demo.story import load_furniture, print_outcome, run_demo
 from devkit.demo.target import Target, local, remote, run_against_api
 from devkit.platform import Platform, PlatformError
 from devkit.platform.state import default_state_dir
+
+_LOG_WIDTH = 140
 
 
 def demo(
@@ -27,7 +30,8 @@ def demo(
     Starts the local platform when it does not run, and stops it again. Exit code 0 only when every order was delivered
     and the books and the stock balance.
     """
-    console = Console(highlight=False, quiet=as_json)
+    # A log or a pipe has no width of its own; the summary needs one.
+    console = Console(highlight=False, quiet=as_json, width=None if sys.stdout.isatty() else _LOG_WIDTH)
     platform = Platform(default_state_dir(), progress=lambda step, took: _show_step(console, step, took))
     starts_here = gateway is None and platform.status()["state"] != "running"
     try:

@@ -25,6 +25,7 @@ from erp.finance.commands import Received, post_purchase_receipt
 from erp.inventory.commands import lock_balances, receive
 from erp.inventory.queries import find_lots
 from erp.inventory.rules import Origin
+from erp.items.queries import closure
 from erp.planning.commands import receive_supply
 from erp.planning.publishing import Outcome, Purchase
 from erp.procurement import rules
@@ -190,12 +191,14 @@ async def _put_away(tx: Tx, order: Any, item: str, part: Delivered) -> ReceivedL
 
 
 async def _suspicions(tx: Tx, event: DefectDetected) -> list[_Suspicion]:
-    """Suspected lots with their suppliers; whom the shop floor does not know is who delivered the lot to us."""
+    """Suspected lots with their suppliers: whoever delivered the lot, else whom the item is bought from."""
     lots = await find_lots(tx, [suspect.lot for suspect in event.suspected_inputs])
+    items = await closure(tx, [suspect.item for suspect in event.suspected_inputs])
     found = []
     for suspect in event.suspected_inputs:
-        known = lots.get(suspect.lot)
-        supplier = suspect.supplier or (known["supplier"] if known is not None else None)
+        delivered_by = lots[suspect.lot]["supplier"] if suspect.lot in lots else None
+        bought_from = items[suspect.item].supplier if suspect.item in items else None
+        supplier = suspect.supplier or delivered_by or bought_from
         if supplier is not None:
             found.append(_Suspicion(supplier, suspect.item, suspect.lot))
     return found
