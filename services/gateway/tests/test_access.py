@@ -195,4 +195,5 @@ async def test_only_an_admin_manages_clients(gateway: Gateway) -> None:
     assert (await gateway.client.post("/v1/clients", json={"role": "admin"}, headers=sales)).status_code == 403
     assert (await gateway.client.delete("/v1/clients/demo-admin", headers=sales)).status_code == 403
     admin = gateway.bearer("clients:write")
-    assert (await gateway.client.delete("/v1/clients/nobody", headers=admin)).status_code == 404
+    for unknown in ("nobody", "%00"):
+        assert (await gateway.client.delete(f"/v1/clients/{unknown}", headers=admin)).status_code == 404

@@ -11,6 +11,7 @@ from gateway_support import Behind, Gateway, MakeGateway
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
+from sqlalchemy.event import listen
 from status_story import START, OrderStory, whole_life
 
 from chassis.db import Database
@@ -19,6 +20,7 @@ from contracts import erp, mes
 from contracts.topics import EVENTS
 from gateway.service import SERVICE
 from gateway.status import story as stories
+from gateway.status.rules import STAGES
 
 (CONSUMER,) = SERVICE.consumers
 
@@ -127,10 +129,14 @@ async def test_any_interleaving_gives_the_same_view(gateway: Gateway, random: Ra
                     "status_work_order_peg, status_lot, story_event, story_link, story_part"
                 )
             )
-        waiting = list(order)
+        waiting, reached = list(order), -1
         while waiting:
             chunk = [waiting.pop(0) for _ in range(min(len(waiting), random.randint(1, 25)))]
             await fold(database, *chunk, chunk[-1])
+            if first.told[0] not in waiting:
+                rank = STAGES.index((await view(gateway, first.order_id))["stage"])
+                assert rank >= reached
+                reached = rank
         views.append([await view(gateway, story.order_id) for story in (first, second)])
     assert views[0] == views[1]
     assert [one["stage"] for one in views[0]] == ["closed", "cancelled"]
@@ -156,6 +162,24 @@ async def test_progress_counts_work_in_process_and_reserved_goods(gateway: Gatew
 
 def _reason() -> Any:
     return {"code": "PROGRESS", "text": "as reported"}
+
+
+async def test_folding_and_viewing_cost_few_statements(gateway: Gateway) -> None:
+    story, database, sent = whole_life(), gateway.context.database, []
+    await fold(database, *story.told)
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        sent.append(statement)
+
+    listen(database.engine.sync_engine, "before_cursor_execute", note)
+    await view(gateway, story.number)
+    assert len(sent) <= 6
+    sent.clear()
+    await fold(database, story.promise(20))
+    assert len(sent) <= 3
+    sent.clear()
+    await fold(database, story.work(mes.OperationStarted, started_at=START))
+    assert len(sent) <= 4
 
 
 async def test_late_when_promised_or_expected_after_the_wanted_day(gateway: Gateway) -> None:

@@ -97,7 +97,7 @@ class Upstream:
             await self._slots.acquire()
         finally:
             self._waiting -= 1
-        index = min(range(_CLIENTS), key=self._busy.__getitem__)
+        index = min(range(len(self._clients)), key=self._busy.__getitem__)
         self._busy[index] += 1
         try:
             yield index

@@ -107,7 +107,8 @@ async def create(
 
 async def disable(tx: Tx, reference: str) -> dict[str, Any]:
     """Refuse new tokens to a client; tokens it has live on until they expire. Raises 404; repeating changes nothing."""
-    row = await tx.first(select(client).where(matches(client, reference, "client_id")).with_for_update())
+    wanted = select(client).where(matches(client, reference, "client_id")).with_for_update()
+    row = await tx.first(wanted) if reference.isprintable() else None
     if row is None:
         raise not_found("client", reference)
     if row["disabled"]:

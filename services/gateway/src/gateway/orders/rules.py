@@ -89,7 +89,7 @@ def barrier_after(method: str, path: str) -> Barrier | None:
 
 
 def awaited_events(header: str, types: Iterable[str]) -> list[str]:
-    """Ids of the events of these types in an ``X-Event-Ids`` header: ``<id>;<type>`` or bare ids, by comma."""
+    """Ids of the events of these types in an ``X-Event-Ids`` header, a list of ``<id>;<type>``."""
     wanted = set(types)
     entries = (entry.strip().partition(";") for entry in header.split(",") if entry.strip())
-    return [event_id for event_id, _, type_ in entries if not type_ or type_ in wanted]
+    return [event_id for event_id, _, type_ in entries if type_ in wanted]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 from uuid import UUID
@@ -90,14 +89,6 @@ class StatusView(_Shape):
     as_of: UtcTime | None = Field(description="time of the newest event in this view")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """An order the caller may see."""
-
-    order: OrderFact
-    database: Database
-
-
 class StatusQuery(BaseModel):
     """What the view must have seen."""
 
@@ -111,17 +102,23 @@ async def _shown(
     order: str,
     query: Annotated[StatusQuery, Query()],
     call: Annotated[Call, requires("orders:read")],
-) -> Shown:
-    """The order at the wanted version, from the projection or else from CRM. Raises 404 unless it is the caller's."""
+) -> Gathered:
+    """The facts of the order at the wanted version, from the projection or else from CRM.
+
+    Raises 404 unless it is the caller's.
+    """
     if not order.isprintable():
         raise not_found("order", order)
-    found = await _known(call.database, order)
-    if found and not call.principal.owns(found.customer):
-        raise not_found("order", order)
     wanted = query.min_version or 1
-    if found is None or found.version < wanted:
-        found = await _newer(request, call, order, found, wanted)
-    return Shown(found, call.database)
+    async with snapshot(call.database) as reader:
+        found = await order_by(reader, order)
+        if found and not call.principal.owns(found.customer):
+            raise not_found("order", order)
+        if found and found.version >= wanted:
+            return await gather(reader, found)
+    newer = await _newer(request, call, order, found, wanted)
+    async with snapshot(call.database) as reader:
+        return await gather(reader, newer)
 
 
 async def _newer(request: Request, call: Call, reference: str, found: OrderFact | None, wanted: int) -> OrderFact:
@@ -161,16 +158,14 @@ def _view(gathered: Gathered) -> str:
 
 
 @router.get("/{order}/status", response_model=StatusView, summary="Where an order stands")
-async def order_status(shown: Annotated[Shown, Depends(_shown)]) -> Response:
+async def order_status(shown: Annotated[Gathered, Depends(_shown)]) -> Response:
     """The view, computed from the facts known now."""
-    async with snapshot(shown.database) as reader:
-        gathered = await gather(reader, shown.order)
-    return Response(_view(gathered), media_type="application/json")
+    return Response(_view(shown), media_type="application/json")
 
 
 @router.get("/{order}/status/stream", response_class=EventSourceResponse, summary="Where an order stands, live")
 async def stream_status(
-    request: Request, shown: Annotated[Shown, Depends(_shown)], last_event_id: Annotated[str | None, Header()] = None
+    request: Request, shown: Annotated[Gathered, Depends(_shown)], last_event_id: Annotated[str | None, Header()] = None
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: `status` with the view as data, at once and after each change; `reconnect` after ten minutes.
 
@@ -180,7 +175,7 @@ async def stream_status(
     feed: StatusFeed = request.app.state.feed
     loop = asyncio.get_running_loop()
     end = loop.time() + _STREAM_SECONDS
-    async with feed.watch(shown.order) as watched:
+    async with feed.watch(shown.facts.order) as watched:
         seen = last_event_id
         while feed.open and (left := end - loop.time()) > 0:
             changed = watched.changed

@@ -3,8 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Table, func, or_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BindParameter, Table, Text, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from chassis.db import Tx
 from contracts import crm, erp, mes
@@ -33,26 +33,48 @@ _STARTED = (
 _LOT_STATES = {mes.LotHeld: "held", mes.LotReleased: "released", mes.LotScrapped: "scrapped"}
 
 
+def _text_array(name: str) -> BindParameter[Any]:
+    return bindparam(name, type_=ARRAY(Text))
+
+
+# One round trip for the three tables: this runs for every event there is.
+_TELL = (
+    insert(story_part)
+    .from_select(["whole", "part"], select(func.unnest(_text_array("wholes")), func.unnest(_text_array("parts"))))
+    .on_conflict_do_nothing()
+    .add_cte(
+        insert(story_event)
+        .values({column.name: bindparam(column.name) for column in story_event.columns})
+        .on_conflict_do_nothing()
+        .cte("told"),
+        insert(story_link)
+        .from_select(
+            ["about", "event_id"], select(func.unnest(_text_array("about")), bindparam("event_id", type_=Text))
+        )
+        .on_conflict_do_nothing()
+        .cte("filed"),
+    )
+)
+
+
 async def tell(tx: Tx, chapter: Chapter) -> None:
     """Add an event to the stories it belongs to."""
-    await _add(
-        tx,
-        story_event,
-        [
-            {
-                "event_id": chapter.event_id,
-                "type": chapter.type,
-                "time": chapter.time,
-                "causation_id": chapter.causation_id,
-                "reason_event_id": chapter.reason_event_id,
-                "shared": chapter.shared,
-                "text": chapter.text,
-            }
-        ],
+    parts = sorted(chapter.parts)
+    await tx.execute(
+        _TELL,
+        {
+            "event_id": chapter.event_id,
+            "type": chapter.type,
+            "time": chapter.time,
+            "causation_id": chapter.causation_id,
+            "reason_event_id": chapter.reason_event_id,
+            "shared": chapter.shared,
+            "text": chapter.text,
+            "about": sorted(chapter.about),
+            "wholes": [whole for whole, _ in parts],
+            "parts": [part for _, part in parts],
+        },
     )
-    await _add(tx, story_link, [{"about": about, "event_id": chapter.event_id} for about in sorted(chapter.about)])
-    if chapter.parts:
-        await _add(tx, story_part, [{"whole": whole, "part": part} for whole, part in sorted(chapter.parts)])
 
 
 async def fold_order(tx: Tx, event: crm.OrderState) -> None:
@@ -177,7 +199,3 @@ async def _newest(tx: Tx, table: Table, key: dict[str, Any], version: int, value
             where=table.c.version < statement.excluded.version,
         )
     )
-
-
-async def _add(tx: Tx, table: Table, rows: list[dict[str, Any]]) -> None:
-    await tx.execute(insert(table).values(rows).on_conflict_do_nothing())

@@ -8,9 +8,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Select, any_, func, literal, select
+from sqlalchemy import ColumnElement, RowMapping, Select, Text, Uuid, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, array
-from sqlalchemy.types import Text
 
 from chassis.db import Database, Reader
 from gateway.status.rules import (
@@ -73,57 +72,55 @@ def _order_matches(reference: str) -> ColumnElement[bool]:
 
 async def gather(reader: Reader, order: OrderFact) -> Gathered:
     """Everything known of an order."""
-    order_id = UUID(order.order_id)
-    parts = await _parts(reader, order)
+    order_id = {"order_id": UUID(order.order_id)}
+    parts: defaultdict[str, set[str]] = defaultdict(set)
+    for row in await reader.all(_PARTS, {"roots": [order.order_id, order.number]}):
+        parts[row["whole"]].add(row["part"])
     anchors = {order.order_id, order.number, *(part for found in parts.values() for part in found)}
-    lots = sorted(lot for anchor in anchors if (lot := lot_of(anchor)) is not None)
-    story = await reader.all(_story(sorted(anchors)))
+    lots = [lot for anchor in anchors if (lot := lot_of(anchor)) is not None]
+    lot_states = await reader.all(_LOT_STATES, {"lots": lots}) if lots else ()
+    work_orders = await reader.all(_WORK_ORDERS, order_id) if anchors - {order.order_id, order.number} else ()
+    committed = await reader.first(_PROMISE_AND_FULFILMENT, order_id)
+    story = await reader.all(_STORY, {"anchors": list(anchors)})
     references = {row[name] for row in story for name in ("causation_id", "reason_event_id")} - {None}
-    promise = await reader.first(select(status_promise).where(status_promise.c.order_id == order_id))
-    fulfilment = await reader.first(select(status_fulfilment).where(status_fulfilment.c.order_id == order_id))
     facts = Facts(
         order=order,
-        promise=_promise(promise) if promise else None,
-        fulfilment=_fulfilment(fulfilment) if fulfilment else None,
+        promise=_promise(committed) if committed and committed["eta"] else None,
+        fulfilment=_fulfilment(committed) if committed and committed["state"] else None,
         planned=any(part.startswith("plan/") for part in parts.get(order.order_id, ())),
-        work_orders=[_work_order(row, parts) for row in await reader.all(_work_orders(order_id))],
-        lot_states=await _lot_states(reader, lots),
+        work_orders=[_work_order(row, parts) for row in work_orders],
+        lot_states={row["lot"]: row["state"] for row in lot_states},
         trail=[_entry(row) for row in reversed(story)],
     )
     sequence = story[0]["story_length"] if story else 0
     return Gathered(facts, sequence, frozenset(anchors | {event_anchor(reference) for reference in references}))
 
 
-async def _parts(reader: Reader, order: OrderFact) -> Mapping[str, set[str]]:
-    """What serves the order, directly or through what serves it: parts by whole."""
-    tree = (
-        select(story_part.c.whole, story_part.c.part)
-        .where(story_part.c.whole.in_([order.order_id, order.number]))
-        .cte("tree", recursive=True)
-    )
-    below = select(story_part.c.whole, story_part.c.part).join(tree, story_part.c.whole == tree.c.part)
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for row in await reader.all(select(tree.union(below))):
-        found[row["whole"]].add(row["part"])
-    return found
+async def story_sizes(reader: Reader, anchors: Sequence[str]) -> dict[str, int]:
+    """How many events are filed under each anchor; an anchor without any is left out."""
+    return {row["about"]: row["size"] for row in await reader.all(_SIZES, {"anchors": anchors})}
 
 
-def _story(anchors: Sequence[str]) -> Select[Any]:
+def _any_of(name: str) -> ColumnElement[Any]:
+    return any_(bindparam(name, type_=ARRAY(Text)))
+
+
+def _parts_below() -> Select[Any]:
+    """What serves these roots, directly or through what serves them."""
+    columns = story_part.c.whole, story_part.c.part
+    tree = select(*columns).where(story_part.c.whole == _any_of("roots")).cte("tree", recursive=True)
+    return select(tree.union(select(*columns).join(tree, story_part.c.whole == tree.c.part)))
+
+
+def _story_of_anchors() -> Select[Any]:
     """Events filed under the anchors and the shared events these point at, newest first, with their number in all."""
-    seen = (
-        select(story_event.c.event_id, story_event.c.causation_id, story_event.c.reason_event_id)
-        .where(
-            story_event.c.event_id.in_(
-                select(story_link.c.event_id).where(story_link.c.about == any_(literal(anchors, ARRAY(Text))))
-            )
-        )
-        .cte("seen", recursive=True)
-    )
-    behind = select(story_event.c.event_id, story_event.c.causation_id, story_event.c.reason_event_id).join(
-        seen,
-        (story_event.c.event_id == any_(array([seen.c.causation_id, seen.c.reason_event_id]))) & story_event.c.shared,
-    )
-    told = seen.union(behind)
+    columns = story_event.c.event_id, story_event.c.causation_id, story_event.c.reason_event_id
+    filed = select(story_link.c.event_id).where(story_link.c.about == _any_of("anchors"))
+    told = select(*columns).where(story_event.c.event_id.in_(filed)).cte("told", recursive=True)
+    behind = (
+        story_event.c.event_id == any_(array([told.c.causation_id, told.c.reason_event_id]))
+    ) & story_event.c.shared
+    told = told.union(select(*columns).join(told, behind))
     return (
         select(story_event, func.count().over().label("story_length"))
         .where(story_event.c.event_id.in_(select(told.c.event_id)))
@@ -132,32 +129,45 @@ def _story(anchors: Sequence[str]) -> Select[Any]:
     )
 
 
-def _work_orders(order_id: UUID) -> Select[Any]:
+def _work_orders_of_order() -> Select[Any]:
     peg, other = status_work_order_peg, status_work_order_peg.alias()
     in_all = select(func.sum(other.c.quantity)).where(other.c.work_order_id == peg.c.work_order_id).scalar_subquery()
     return (
         select(status_work_order, peg.c.line, peg.c.quantity.label("pegged"), in_all.label("pegged_in_all"))
         .join(peg, peg.c.work_order_id == status_work_order.c.work_order_id)
-        .where(peg.c.order_id == order_id)
+        .where(peg.c.order_id == bindparam("order_id", type_=Uuid))
         .order_by(status_work_order.c.number, peg.c.line)
     )
 
 
-async def _lot_states(reader: Reader, lots: Sequence[str]) -> dict[str, str]:
-    if not lots:
-        return {}
-    rows = await reader.all(select(status_lot).where(status_lot.c.lot.in_(lots)))
-    return {row["lot"]: row["state"] for row in rows}
-
-
-async def story_sizes(reader: Reader, anchors: Sequence[str]) -> dict[str, int]:
-    """How many events are filed under each anchor; an anchor without any is left out."""
-    counts = (
-        select(story_link.c.about, func.count().label("size"))
-        .where(story_link.c.about == any_(literal(list(anchors), ARRAY(Text))))
-        .group_by(story_link.c.about)
+def _promise_and_fulfilment() -> Select[Any]:
+    wanted = select(bindparam("order_id", type_=Uuid).label("order_id")).subquery()
+    promise, fulfilment = status_promise, status_fulfilment
+    return select(
+        promise.c.promised_date,
+        promise.c.eta,
+        promise.c.reason,
+        fulfilment.c.state,
+        fulfilment.c.reached,
+        fulfilment.c.lines,
+    ).select_from(
+        wanted.outerjoin(promise, promise.c.order_id == wanted.c.order_id).outerjoin(
+            fulfilment, fulfilment.c.order_id == wanted.c.order_id
+        )
     )
-    return {row["about"]: row["size"] for row in await reader.all(counts)}
+
+
+# Built once: making a statement anew costs more than sending it.
+_PARTS = _parts_below()
+_STORY = _story_of_anchors()
+_WORK_ORDERS = _work_orders_of_order()
+_PROMISE_AND_FULFILMENT = _promise_and_fulfilment()
+_LOT_STATES = select(status_lot.c.lot, status_lot.c.state).where(status_lot.c.lot == _any_of("lots"))
+_SIZES = (
+    select(story_link.c.about, func.count().label("size"))
+    .where(story_link.c.about == _any_of("anchors"))
+    .group_by(story_link.c.about)
+)
 
 
 def _order(row: RowMapping) -> OrderFact:
