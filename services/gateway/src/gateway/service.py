@@ -6,6 +6,7 @@ from chassis.messaging.handlers import merge
 from chassis.service import Context, Service
 from gateway.access import api as access_api
 from gateway.access.api import Access
+from gateway.access.rules import SCOPES
 from gateway.metadata import metadata
 from gateway.orders import api as orders_api
 from gateway.orders.openapi import PublicDocument, RefreshedDocument
@@ -21,7 +22,7 @@ def _prepare(app: FastAPI, context: Context) -> None:
     app.state.access = Access.create(context)
     app.state.upstreams = Upstreams({"crm": settings.crm_url, "erp": settings.erp_url, "mes": settings.mes_url})
     app.state.feed = StatusFeed(context)
-    document = PublicDocument(app, app.state.upstreams)
+    document = PublicDocument(app, app.state.upstreams, SCOPES)
     app.openapi = document.document  # type: ignore[method-assign]
     app.add_middleware(RefreshedDocument, document=document)
 

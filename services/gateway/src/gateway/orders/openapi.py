@@ -4,7 +4,7 @@ import asyncio
 import copy
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis.http.problems import Problem
-from gateway.access.rules import SCOPES
 from gateway.orders.rules import SERVICES, owner_of
 from gateway.upstreams import Outgoing, Upstreams
 
@@ -21,27 +20,22 @@ PATH = "/openapi.json"
 _FRESH_SECONDS = 60.0
 _FETCH_SECONDS = 3.0
 _REF = "#/components/schemas/"
-_SECURITY_SCHEMES = {
-    "client_credentials": {
-        "type": "oauth2",
-        "flows": {"clientCredentials": {"tokenUrl": "/oauth/token", "scopes": dict.fromkeys(SCOPES, "")}},
-    }
-}
 log = structlog.get_logger()
 
 
 class PublicDocument:
     """Middleware and cache: before the document is shown, bring the services' parts up to date."""
 
-    def __init__(self, app: FastAPI, upstreams: Upstreams) -> None:
+    def __init__(self, app: FastAPI, upstreams: Upstreams, scopes: Sequence[str]) -> None:
         self._own = app.openapi
+        self._scopes = scopes
         self._upstreams = upstreams
         self._parts: dict[str, dict[str, Any]] = {}
         self._asked_at: dict[str, float] = {}
 
     def document(self) -> dict[str, Any]:
         """Our own document with the parts of the services that have answered so far."""
-        return compose(self._own(), self._parts)
+        return compose(self._own(), self._parts, self._scopes)
 
     async def refresh(self) -> None:
         """Fetch the documents that are missing or old; one that cannot be fetched stays as it was."""
@@ -72,7 +66,7 @@ class RefreshedDocument:
         await self.app(scope, receive, send)
 
 
-def compose(own: dict[str, Any], parts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def compose(own: dict[str, Any], parts: Mapping[str, dict[str, Any]], scopes: Sequence[str]) -> dict[str, Any]:
     """One document of ours and the services' public paths; a schema name with two shapes gets its service's name."""
     whole = copy.deepcopy(own)
     components = whole.setdefault("components", {})
@@ -90,7 +84,8 @@ def compose(own: dict[str, Any], parts: Mapping[str, dict[str, Any]]) -> dict[st
         for path, operations in referring.get("paths", {}).items():
             if owner_of(path) == service:
                 whole["paths"].setdefault(path, {}).update(operations)
-    components["securitySchemes"] = _SECURITY_SCHEMES
+    flow = {"tokenUrl": "/oauth/token", "scopes": dict.fromkeys(scopes, "")}
+    components["securitySchemes"] = {"client_credentials": {"type": "oauth2", "flows": {"clientCredentials": flow}}}
     whole["security"] = [{"client_credentials": []}]
     for path in ("/oauth/token", "/.well-known/jwks.json"):
         for operation in whole["paths"].get(path, {}).values():
