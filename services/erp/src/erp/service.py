@@ -35,6 +35,8 @@ SERVICE = Service(
             planning_handlers.HANDLERS,
             inventory_handlers.HANDLERS,
             procurement_handlers.HANDLERS,
+            # All planning is under one lock.
+            serial=True,
         )
     ],
 )

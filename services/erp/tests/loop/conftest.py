@@ -140,18 +140,20 @@ class Factory:
         """Put opening stock in."""
         await self.post("/v1/stock/receipts", item=item, quantity=str(quantity), lot=lot or f"{item}-0")
 
-    async def place(
-        self,
-        *wanted: tuple[str, int | str],
-        days: int = 5,
-        priority: int = 50,
-        customer: str = "C-77",
-    ) -> Order:
-        """A customer places an order."""
+    def order(self, *wanted: tuple[str, int | str], days: int = 5, priority: int = 50, customer: str = "C-77") -> Order:
+        """An order for items and quantities, not placed yet."""
         lines = {line: (item, Decimal(quantity)) for line, (item, quantity) in enumerate(wanted, start=1)}
         number = f"{self.prefix}-{next(self._numbers):06d}"
-        order = Order(number, customer, priority, now().date() + timedelta(days=days), lines)
-        await self.happened(OrderPlaced(**order.state(), placed_at=now()))
+        return Order(number, customer, priority, now().date() + timedelta(days=days), lines)
+
+    def placed(self, order: Order) -> OrderPlaced:
+        """The order is placed."""
+        return OrderPlaced(**order.state(), placed_at=now())
+
+    async def place(self, *wanted: tuple[str, int | str], **how: Any) -> Order:
+        """A customer places an order."""
+        order = self.order(*wanted, **how)
+        await self.happened(self.placed(order))
         return order
 
     async def amend(self, order: Order, *wanted: tuple[str, int | str]) -> None:
@@ -172,9 +174,13 @@ class Factory:
         """Events reach the service, one transaction each; all that must hold holds after each."""
         ids = []
         for event in events:
-            ids += await deliver(self.database, self.consumer, event, event_id=event_id)
+            ids += await self.deliver(event, event_id)
         await self.check()
         return ids
+
+    async def deliver(self, event: DomainEvent, event_id: UUID | None = None) -> list[UUID]:
+        """An event reaches the service."""
+        return await deliver(self.database, self.consumer, event, event_id=event_id)
 
     async def post(self, path: str, expect: int = 201, **body: Any) -> dict[str, Any]:
         """POST and return the answer; it must have the expected status."""

@@ -117,6 +117,11 @@ async def follow_up(tx: Tx, outcome: Outcome) -> None:
     await processes.save(tx, known.values())
 
 
+async def promise_anew(tx: Tx, order_ids: set[UUID]) -> None:
+    """Promise orders anew whose supplies are expected at another time; under the planning lock."""
+    await follow_up(tx, Outcome(orders=order_ids))
+
+
 async def ship(tx: Tx, reference: str) -> dict[str, Any]:
     """The goods leave the house: stock, books, invoice and order follow; the shipment's record.
 

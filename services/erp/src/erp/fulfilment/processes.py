@@ -99,6 +99,7 @@ class Process:
                 reason=_reason(promise.why),
             ),
             str(self.order_id),
+            promise.why.event_id,
         )
 
     def _facts(self) -> dict[str, Any]:

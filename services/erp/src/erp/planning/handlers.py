@@ -12,7 +12,7 @@ from contracts.mes import (
     WorkOrderCompleted,
     WorkOrderScheduled,
 )
-from erp.fulfilment.commands import follow_up
+from erp.fulfilment.commands import follow_up, promise_anew
 from erp.planning import production
 from erp.planning.commands import lock
 
@@ -50,7 +50,8 @@ async def on_work_order_cancelled(tx: Tx, event: WorkOrderCancelled, meta: Event
 async def on_work_order_scheduled(tx: Tx, event: WorkOrderScheduled, meta: EventMeta) -> None:
     """Orders that wait for the plan are promised anew when it moved."""
     await lock(tx)
-    await follow_up(tx, await production.work_order_scheduled(tx, event, meta.event_id))
+    # A new schedule moves many work orders of the same customer orders.
+    tx.at_end(promise_anew, await production.work_order_scheduled(tx, event, meta.event_id))
 
 
 async def on_operation_started(tx: Tx, event: OperationStarted, meta: EventMeta) -> None:

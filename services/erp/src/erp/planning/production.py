@@ -133,19 +133,19 @@ async def work_order_cancelled(tx: Tx, event: WorkOrderCancelled, event_id: UUID
     return await replan(store, store.book.stock.keys(), {plan.id: plan}, _caused(event.reason, event_id))
 
 
-async def work_order_scheduled(tx: Tx, event: WorkOrderScheduled, event_id: UUID) -> Outcome:
-    """Note when the shop floor will be done; the orders it serves are promised anew when that moved."""
+async def work_order_scheduled(tx: Tx, event: WorkOrderScheduled, event_id: UUID) -> set[UUID]:
+    """Note when the shop floor will be done; returns the orders to promise anew because that moved."""
     plan = await _plan(tx, event.plan_id)
     known, end = plan.planned_end, event.planned_end
     moved = abs(known - end) >= _SCHEDULE_TOLERANCE if known and end else known is not end
     same_reason = plan.schedule_reason is not None and plan.schedule_reason.code == event.reason.code
     if not plan.running or (same_reason and not moved):
-        return Outcome()
+        return set()
     plan.planned_end, plan.schedule_reason = end, _caused(event.reason, event_id)
     await save_plans(tx, [plan])
     if end is not None:
         await tx.execute(update(supply).where(supply.c.id == plan.id).values(expected=end))
-    return Outcome(orders={share.order_id for share in plan.facts.shares})
+    return {share.order_id for share in plan.facts.shares}
 
 
 async def operation_started(tx: Tx, event: OperationStarted) -> None:

@@ -1,33 +1,36 @@
 """Loads planning data into a book and writes back what changed, in a bounded number of statements."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Table, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, select
 
 from chassis.clock import new_id
 from chassis.db import Tx
+from erp.bulk import insert_rows, update_rows
 from erp.inventory.commands import lock_balances, reserve_many, unreserve_many
 from erp.planning.rules import Book, Demand, Peg, PlanState, Stock, Supply, SupplyKind
 from erp.planning.tables import demand, peg, production_plan, supply
 
 _DEMAND_COLUMNS = (
-    demand.c.id,
-    demand.c.item,
-    demand.c.quantity,
-    demand.c.priority,
-    demand.c.need,
-    demand.c.issued,
-    demand.c.reserved,
-    demand.c.pegged,
-    demand.c.order_id,
-    demand.c.order,
-    demand.c.line,
-    demand.c.plan_id,
+    "id",
+    "item",
+    "quantity",
+    "priority",
+    "need",
+    "issued",
+    "reserved",
+    "pegged",
+    "order_id",
+    "order",
+    "line",
+    "plan_id",
 )
+_SUPPLY_COLUMNS = ("id", "kind", "item", "quantity", "received", "pegged", "expected")
+_PEG_COLUMNS = ("supply_id", "demand_id", "quantity", "received")
 _SUPPLY = select(supply, (production_plan.c.state == PlanState.RELEASED).label("shrinkable")).outerjoin(
     production_plan, production_plan.c.id == supply.c.id
 )
@@ -55,7 +58,7 @@ class Store:
 
     async def load_demands(self, which: ColumnElement[bool]) -> list[Demand]:
         """Load demands with all their pegs and the supplies of those."""
-        rows = await self.tx.all(select(*_DEMAND_COLUMNS).where(which))
+        rows = await self.tx.all(select(demand).where(which))
         if rows:
             await self._load_pegs(peg.c.demand_id.in_([row["id"] for row in rows]))
             await self._load_supplies_of_pegs()
@@ -93,45 +96,24 @@ class Store:
 
     async def save_supplies(self) -> None:
         """Write new supplies, for plans to refer to."""
-        rows = [_supply_row(s) for s in self.book.supplies.values() if s.id not in self._supplies]
-        if rows:
-            await self.tx.execute(insert(supply), rows)
+        new = [s for s in self.book.supplies.values() if s.id not in self._supplies]
+        await insert_rows(self.tx, supply, _rows(new, _SUPPLY_COLUMNS))
 
     async def save(self) -> None:
         """Write everything else that changed; raises RuntimeError when stock was not as it was locked."""
-        changed = [s for s in self.book.supplies.values() if self._supplies.get(s.id, s) != s]
-        await self._update(supply, [_supply_row(s) for s in changed], ("quantity", "received", "pegged", "expected"))
+        supplies = [s for s in self.book.supplies.values() if self._supplies.get(s.id, s) != s]
+        await update_rows(self.tx, supply, _rows(supplies, _SUPPLY_COLUMNS), ["id"])
         demands = self.changed_demands()
-        new = [asdict(d) for d in demands if d.id not in self._demands]
-        if new:
-            await self.tx.execute(insert(demand), new)
-        old = [asdict(d) for d in demands if d.id in self._demands]
-        await self._update(demand, old, ("quantity", "issued", "reserved", "pegged", "priority", "need"))
-        await self._save_pegs()
-        await self._save_reservations()
-
-    async def _save_pegs(self) -> None:
+        new = [d for d in demands if d.id not in self._demands]
+        old = [d for d in demands if d.id in self._demands]
+        await insert_rows(self.tx, demand, _rows(new, _DEMAND_COLUMNS))
+        await update_rows(self.tx, demand, _rows(old, _DEMAND_COLUMNS), ["id"])
         pegs = [p for p, _ in self.changed_pegs()]
-        new = [asdict(p) for p in pegs if (p.supply_id, p.demand_id) not in self._pegs]
-        if new:
-            await self.tx.execute(insert(peg), new)
-        old = [p for p in pegs if (p.supply_id, p.demand_id) in self._pegs]
-        if old:
-            change = (
-                update(peg)
-                .where(peg.c.supply_id == bindparam("of_supply"), peg.c.demand_id == bindparam("of_demand"))
-                .values(quantity=bindparam("new_quantity"), received=bindparam("new_received"))
-            )
-            rows = [
-                {
-                    "of_supply": p.supply_id,
-                    "of_demand": p.demand_id,
-                    "new_quantity": p.quantity,
-                    "new_received": p.received,
-                }
-                for p in old
-            ]
-            await self.tx.execute(change, rows)
+        fresh = [p for p in pegs if (p.supply_id, p.demand_id) not in self._pegs]
+        known = [p for p in pegs if (p.supply_id, p.demand_id) in self._pegs]
+        await insert_rows(self.tx, peg, _rows(fresh, _PEG_COLUMNS))
+        await update_rows(self.tx, peg, _rows(known, _PEG_COLUMNS), ["supply_id", "demand_id"])
+        await self._save_reservations()
 
     async def _save_reservations(self) -> None:
         change = {item: self.book.stock[item].reserved - was for item, was in self._reserved.items()}
@@ -141,13 +123,6 @@ class Store:
             await unreserve_many(self.tx, less)
         if more and await reserve_many(self.tx, more) != more.keys():
             raise RuntimeError(f"stock changed under its lock: {sorted(more)}")
-
-    async def _update(self, table: Table, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-        if rows:
-            change = update(table).where(table.c.id == bindparam("of_id"))
-            values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns}
-            parameters = [{"of_id": row["id"], **{f"new_{name}": row[name] for name in columns}} for row in rows]
-            await self.tx.execute(change.values(values), parameters)
 
     async def _load_pegs(self, which: ColumnElement[bool]) -> None:
         for row in await self.tx.all(select(peg).where(which)):
@@ -174,7 +149,5 @@ class Store:
             self._supplies[found.id] = replace(found)
 
 
-def _supply_row(saved: Supply) -> dict[str, Any]:
-    row = asdict(saved)
-    del row["shrinkable"]
-    return row
+def _rows(records: Iterable[Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [{name: getattr(record, name) for name in names} for record in records]

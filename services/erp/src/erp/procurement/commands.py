@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, literal, select, update
+from sqlalchemy import func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from chassis.clock import new_id
@@ -21,6 +21,7 @@ from contracts.erp import (
     SupplierQualityCheckOpened,
 )
 from contracts.mes import DefectDetected
+from erp.bulk import insert_rows, update_rows
 from erp.finance.commands import Received, post_purchase_receipt
 from erp.inventory.commands import lock_balances, receive
 from erp.inventory.queries import find_lots
@@ -76,8 +77,8 @@ async def place(tx: Tx, purchases: Sequence[Purchase]) -> None:
             orders=sorted({share.order for share in shares}),
         )
         tx.append(event, str(shares[0].order_id) if shares else None)
-    await tx.execute(insert(purchase_order), orders)
-    await tx.execute(insert(purchase_order_line), lines)
+    await insert_rows(tx, purchase_order, orders)
+    await insert_rows(tx, purchase_order_line, lines)
 
 
 async def receive_goods(tx: Tx, reference: str, delivered: Sequence[Delivered]) -> tuple[dict[str, Any], Outcome]:
@@ -103,11 +104,8 @@ async def receive_goods(tx: Tx, reference: str, delivered: Sequence[Delivered]) 
     state = rules.state_of(after.values())
     changed = {"state": state.value, "version": order["version"] + 1, "updated_at": tx.now}
     await tx.execute(update(purchase_order).where(purchase_order.c.id == order["id"]).values(changed))
-    stock = update(purchase_order_line).where(purchase_order_line.c.id == bindparam("of_id"))
-    await tx.execute(
-        stock.values(received=bindparam("new_received")),
-        [{"of_id": rows[line]["id"], "new_received": after[line].received} for line in after],
-    )
+    stock = [{"id": rows[line]["id"], "received": known.received} for line, known in after.items()]
+    await update_rows(tx, purchase_order_line, stock, ["id"])
     event_id = tx.append(
         GoodsReceived(
             aggregate_version=changed["version"],
