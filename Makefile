@@ -32,7 +32,7 @@ $(STAMP): $(MANIFESTS)
 	  echo "installing uv $(UV_VERSION)"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
 	fi
 	@echo "installing the locked dependencies"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) UV_PYTHON_DOWNLOADS=never $(BIN)/uv sync --quiet --frozen --inexact
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 $(BIN)/uv sync --quiet --frozen --inexact
 	@touch $@
 
 demo: setup ## Start everything and play the closed loop from order to invoice

@@ -1,7 +1,7 @@
 """Database access: one engine per process, read connections, and the unit of work that owns every write."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -103,15 +103,18 @@ class Tx(Reader):
         super().__init__(connection)
         self.now = at
         self.cause = cause
-        self.event_ids: list[UUID] = []
+        # Id and type of every event appended, in order.
+        self.appended: list[tuple[UUID, str]] = []
         self._source = source
         self._pending: list[dict[str, Any]] = []
+        self._at_end: dict[Callable[[Tx, set[Any]], Awaitable[None]], set[Any]] = {}
         self._after_commit: list[Callable[[], None]] = []
 
-    def append(self, event: DomainEvent, correlation_id: str | None = None) -> UUID:
+    def append(self, event: DomainEvent, correlation_id: str | None = None, causation_id: str | None = None) -> UUID:
         """Publish an event with this transaction; returns its id.
 
-        ``correlation_id`` names the root cause when this event starts the story; otherwise it is inherited.
+        ``correlation_id`` names the root cause when this event starts the story, ``causation_id`` the event behind it
+        when that is not the one being handled; otherwise they are inherited.
         """
         meta = EventMeta(
             event_id=new_id(),
@@ -120,7 +123,7 @@ class Tx(Reader):
             time=self.now,
             subject=event.key,
             correlation_id=correlation_id or self.cause.correlation_id or event.key,
-            causation_id=self.cause.causation_id,
+            causation_id=causation_id or self.cause.causation_id,
             traceparent=self.cause.traceparent,
         )
         self._pending.append(
@@ -134,19 +137,30 @@ class Tx(Reader):
                 "payload": event.model_dump_json().encode(),
             }
         )
-        self.event_ids.append(meta.event_id)
+        self.appended.append((meta.event_id, event.TYPE))
         return meta.event_id
 
     async def number(self, sequence: NumberSequence, prefix: str) -> str:
         """The next human number, e.g. ``SO-000123``. Numbers may have gaps, never repeats."""
         return f"{prefix}-{await self.scalar(select(sequence.next_value())):06d}"
 
+    @property
+    def event_ids(self) -> list[UUID]:
+        """Ids of the events appended so far."""
+        return [event_id for event_id, _ in self.appended]
+
+    def at_end(self, work: Callable[["Tx", set[Any]], Awaitable[None]], values: Iterable[Any]) -> None:
+        """Do `work` once, after all other work of this transaction, with all the values it was asked for with."""
+        self._at_end.setdefault(work, set()).update(values)
+
     def after_commit(self, action: Callable[[], None]) -> None:
         """Call this once the transaction is durable; never called on rollback."""
         self._after_commit.append(action)
 
-    async def flush_events(self) -> None:
-        """Insert the outbox rows; the unit of work calls this last."""
+    async def finish(self) -> None:
+        """Do what was put off, then insert the outbox rows; the unit of work calls this last."""
+        for work, values in self._at_end.items():
+            await work(self, values)
         if self._pending:
             await self.execute(insert(tables.outbox), self._pending)
 
@@ -199,7 +213,7 @@ class Database:
             tx = Tx(connection, self.service, cause or current_cause(), now())
             async with connection.begin():
                 yield tx
-                await tx.flush_events()
+                await tx.finish()
         if tx.committed():
             self.wake_relay.set()
 

@@ -35,7 +35,8 @@ SERVICE = Service(
             planning_handlers.HANDLERS,
             inventory_handlers.HANDLERS,
             procurement_handlers.HANDLERS,
-            # All planning is under one lock.
+            # All planning is under one lock, and requests wait for it too.
+            chunk=20,
             serial=True,
         )
     ],

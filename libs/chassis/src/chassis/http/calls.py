@@ -50,8 +50,8 @@ class Call:
                 return stored
             result = await work(tx)
             reply = answer(result, shape, status)
-            if tx.event_ids:
-                reply.headers[EVENTS_HEADER] = ",".join(str(event_id) for event_id in tx.event_ids)
+            if tx.appended:
+                reply.headers[EVENTS_HEADER] = ",".join(f"{event_id};{type}" for event_id, type in tx.appended)
             if key:
                 await self._remember(tx, key, fingerprint, reply)
             return reply

@@ -51,7 +51,7 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = consumer
         self._bootstrap = bootstrap
         self._stopping = stopping
-        self._slots = slots
+        self._slots = asyncio.Semaphore(1) if consumer.serial else slots
         self._cap = DeadLetterCap(asyncio.get_running_loop().time)
         self._lanes: dict[TopicPartition, Lane] = {}
         self._state = "connecting"

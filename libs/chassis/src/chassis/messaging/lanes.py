@@ -9,7 +9,6 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from chassis.messaging.retry import Interrupted, Processor
 
-CHUNK_EVENTS = 100
 log = structlog.get_logger()
 # A lane above the first mark pauses its partition and resumes it below the second.
 _FULL, _ROOM = 1000, 300
@@ -60,7 +59,7 @@ class Lane:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            chunk = [self._queue.popleft() for _ in range(min(CHUNK_EVENTS, len(self._queue)))]
+            chunk = [self._queue.popleft() for _ in range(min(self._processor.chunk, len(self._queue)))]
             self._working = True
             try:
                 await self._processor.process(chunk, self._stop)

@@ -106,7 +106,8 @@ def _format(data_folder: Path, log_folder: Path) -> None:
     fresh.mkdir(parents=True)
     settings = _write_settings(data_folder / "format.properties", fresh, 9092, 9093)
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    arguments = ("format", "-t", cluster_id, "-c", str(settings))
+    # In one word: an id may begin with a hyphen.
+    arguments = ("format", f"--cluster-id={cluster_id}", "-c", str(settings))
     result = run(java_command("kafka.tools.StorageTool", *arguments, jvm_options=("-XX:TieredStopAtLevel=1",)))
     settings.unlink()
     if result.returncode != 0:
