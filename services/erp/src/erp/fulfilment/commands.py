@@ -25,8 +25,7 @@ from erp.inventory.commands import issue_many, lock_balances
 from erp.inventory.queries import find_lots
 from erp.inventory.rules import Move
 from erp.planning import commands as planning
-from erp.planning.commands import OrderNeeds
-from erp.planning.publishing import Outcome
+from erp.planning.commands import OrderNeeds, Outcome
 from erp.planning.queries import Coverage, coverage_of_orders
 from erp.procurement.commands import place
 from erp.promising.queries import arrivals

@@ -18,10 +18,22 @@ from chassis.messaging.handlers import PermanentError
 from contracts.envelope import Reason
 from erp.items import queries as items_queries
 from erp.planning.plans import Plan
-from erp.planning.publishing import Outcome, publish
+from erp.planning.publishing import Outcome, Purchase, publish
 from erp.planning.rules import Demand
 from erp.planning.store import Store
 from erp.planning.tables import demand
+
+__all__ = [
+    "OrderNeeds",
+    "Outcome",
+    "Purchase",
+    "issue_order",
+    "lock",
+    "plan_order",
+    "receive_supply",
+    "replan",
+    "settle",
+]
 
 # Key of the advisory lock; any constant no other use of the database has.
 _PLANNING_LOCK = 0x504C414E

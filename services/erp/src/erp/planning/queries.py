@@ -102,7 +102,7 @@ async def coverage_of_orders(reader: Reader, order_ids: Collection[UUID]) -> dic
     }
 
 
-async def supply_tree(reader: Reader, order_ids: Collection[UUID]) -> Sequence[RowMapping]:
+async def supply_tree(reader: Reader, order_ids: Collection[UUID]) -> list[dict[str, Any]]:
     """What orders wait for, at every level: a row per open demand and supply it is pegged to (or none).
 
     Columns: demand_id, order_id, plan_id (whose demand it is), supply_id, kind, item, open, expected, and of a
@@ -139,7 +139,7 @@ async def supply_tree(reader: Reader, order_ids: Collection[UUID]) -> Sequence[R
         .outerjoin(production_plan, production_plan.c.id == supply.c.id)
         .order_by(demand.c.id, supply.c.id)
     )
-    return await reader.all(query)
+    return [{**row, "routing": stored_steps(row["routing"] or ())} for row in await reader.all(query)]
 
 
 async def invariants(reader: Reader) -> list[str]:

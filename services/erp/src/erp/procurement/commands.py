@@ -27,8 +27,7 @@ from erp.inventory.commands import lock_balances, receive
 from erp.inventory.queries import find_lots
 from erp.inventory.rules import Origin
 from erp.items.queries import closure
-from erp.planning.commands import receive_supply
-from erp.planning.publishing import Outcome, Purchase
+from erp.planning.commands import Outcome, Purchase, receive_supply
 from erp.procurement import rules
 from erp.procurement.queries import get_purchase_order
 from erp.procurement.rules import Delivered, Ordered, PurchaseOrderState

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from chassis.db import Reader
-from erp.planning.plans import stored_steps
 from erp.planning.queries import supply_tree
 from erp.planning.rules import SupplyKind, make_minutes
 from erp.procurement.queries import numbers_of_lines
@@ -35,7 +34,7 @@ async def arrivals(reader: Reader, order_ids: Collection[UUID], now: datetime) -
             supplies[row["supply_id"]] = Make(
                 row["plan"],
                 row["item"],
-                minutes(make_minutes(stored_steps(row["routing"]), row["open"])),
+                minutes(make_minutes(row["routing"], row["open"])),
                 row["planned_end"],
                 _why(row["schedule_reason"]),
                 _why(row["reason"]),
