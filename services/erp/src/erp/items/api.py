@@ -15,10 +15,6 @@ from erp.items import commands, queries, rules
 
 router = APIRouter(prefix="/v1", tags=["items"])
 
-# Item codes stand in paths: no slash, no space at the end.
-ItemCode = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9]([A-Za-z0-9 ._+-]*[A-Za-z0-9._+-])?$")
-]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Unit = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=r"^[^\x00]*$")]
 ScrapPercent = Annotated[
@@ -61,7 +57,7 @@ class ItemBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    item: ItemCode
+    item: Code
     name: Name | None = Field(default=None, description="the item's code when left out")
     unit: Unit = "pcs"
     source: Literal["make", "buy"]
@@ -80,7 +76,7 @@ class ItemChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    item: ItemCode = Field(default="", description="if given, the code in the path")
+    item: Code = Field(default="", description="if given, the code in the path")
     name: Name = ""
     unit: Unit = ""
     source: Literal["make", "buy"] = "make"
@@ -129,7 +125,7 @@ class SupplierBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    supplier: ItemCode
+    supplier: Code
     name: Name | None = Field(default=None, description="the supplier's code when left out")
     email: Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")] | None = None
 
