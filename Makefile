@@ -11,7 +11,7 @@ MEMBERS := schemas libs/chassis libs/devkit services/crm services/erp services/m
 SOURCES := $(MEMBERS:%=%/src)
 MANIFESTS := pyproject.toml uv.lock $(MEMBERS:%=%/pyproject.toml)
 
-.PHONY: help setup demo up down test lint fmt lock clean
+.PHONY: help setup demo up down test lint fmt schemas lock clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -38,8 +38,9 @@ $(STAMP): $(MANIFESTS)
 demo: setup ## Start everything and play the closed loop from order to invoice
 	@$(BIN)/orderloop demo
 
-up: setup ## Start PostgreSQL, Kafka and the services; print addresses and credentials
+up: setup ## Start the platform with the furniture factory loaded; print addresses and credentials
 	@$(BIN)/orderloop up
+	@$(BIN)/orderloop demo --load-only
 
 down: setup ## Stop what `make up` started; the data stays
 	@$(BIN)/orderloop down
@@ -56,6 +57,9 @@ lint: setup ## Check formatting, style, types and the import rules
 fmt: setup ## Format the code and fix what can be fixed by itself
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
+
+schemas: setup ## Write the published schemas, OpenAPI, AsyncAPI and the event catalogue anew
+	@$(BIN)/python -m schema_tools generate
 
 lock: setup ## Lock the newest allowed versions of the Python packages and Kafka's Java archives
 	@$(BIN)/uv lock --upgrade
