@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from chassis.clock import new_id, now
+from chassis.testing import published
 from contracts.envelope import Reason
+from contracts.erp import PlanChanged, PlanReleased
 
 SCHEDULED = Reason(code="SCHEDULE", text="scheduled")
 
@@ -105,3 +107,31 @@ async def test_a_component_that_slips_moves_only_what_is_not_yet_scheduled(facto
     told = len(await factory.promises(order))
     await factory.happened(factory.scheduled(sub, slipped + timedelta(hours=2), SCHEDULED))
     assert len(await factory.promises(order)) == told
+
+
+async def test_an_amendment_moves_only_the_promise_of_its_own_order(factory: Any) -> None:
+    """What one customer gives back serves the next one earlier, whose day stays and whose reason is not theirs."""
+    await factory.buy("RM", lead_time_days=9)
+    await factory.stock("RM", 10)
+    first = await factory.place(("RM", 10), days=20)
+    second = await factory.place(("RM", 4), days=20)
+    (waiting,) = await factory.promises(second)
+    assert waiting.reason.code == "MATERIAL_SHORTAGE"
+    await factory.amend(first, ("RM", 6))
+    earlier = (await factory.promises(second))[-1]
+    assert (earlier.reason.code, earlier.promised_date) == ("STOCK", waiting.promised_date)
+    assert earlier.eta < waiting.eta
+
+
+async def test_urgency_reaches_down_all_levels(factory: Any) -> None:
+    """An order amended to a higher priority makes the plans of its components more urgent too."""
+    await factory.buy("RM")
+    await factory.make("SUB", {"RM": "1"})
+    await factory.make("TOP", {"SUB": "1"})
+    order = await factory.place(("TOP", 10), priority=10)
+    order.priority, order.requested_date = 90, order.requested_date + timedelta(days=3)
+    await factory.amend(order, ("TOP", 10))
+    changed = await published(factory.database, PlanChanged)
+    released = {plan.item: plan for plan in await published(factory.database, PlanReleased)}
+    assert {(plan.item, plan.priority) for plan in changed} == {("TOP", 90), ("SUB", 90)}
+    assert {plan.due - released[plan.item].due for plan in changed} == {timedelta(days=3)}

@@ -29,7 +29,7 @@ from erp.planning.commands import OrderNeeds, Outcome
 from erp.planning.queries import Coverage, coverage_of_orders
 from erp.procurement.commands import place
 from erp.promising.queries import arrivals
-from erp.promising.rules import Ready, Why, first_promise, revised
+from erp.promising.rules import AMENDED, Ready, Why, first_promise, revised
 
 _ZERO = Decimal(0)
 _COVERABLE = (State.OPEN, State.ALLOCATED)
@@ -66,8 +66,9 @@ async def order_amended(tx: Tx, event: OrderAmended, event_id: UUID) -> None:
         known = process.lines.setdefault(o.line, Line(o.line, o.item, o.quantity, o.unit_price))
         known.item, known.unit_price = o.item, o.unit_price
     await processes.store(tx, process)
-    reason = Reason(code="AMENDED", text=f"the order was amended: {', '.join(event.changed)}", event_id=str(event_id))
+    reason = Reason(code=AMENDED, text=f"the order was amended: {', '.join(event.changed)}", event_id=str(event_id))
     outcome = await planning.plan_order(tx, _needs(event), reason)
+    outcome.causes[event.order_id] = reason
     await _follow_order(tx, event.order_id, outcome)
 
 
@@ -112,13 +113,18 @@ async def follow_up(tx: Tx, outcome: Outcome) -> None:
             of_lines = {line: lots.get((process.order_id, line), []) for line in process.lines}
         process.publish(tx, coverage, of_lines)
         if process.order_id in expected:
-            _promise(tx, process, expected[process.order_id], outcome)
+            _promise(tx, process, expected[process.order_id], outcome.causes.get(process.order_id))
     await processes.save(tx, known.values())
 
 
 async def promise_anew(tx: Tx, order_ids: set[UUID]) -> None:
     """Promise orders anew whose supplies are expected at another time; under the planning lock."""
-    await follow_up(tx, Outcome(orders=order_ids))
+    if not order_ids:
+        return
+    known = await processes.load(tx, order_ids)
+    expected = await arrivals(tx, [i for i, process in known.items() if process.state in _COVERABLE], tx.now)
+    moved = [known[order_id] for order_id, ready in expected.items() if _promise(tx, known[order_id], ready, None)]
+    await processes.save(tx, moved)
 
 
 async def ship(tx: Tx, reference: str) -> dict[str, Any]:
@@ -200,18 +206,17 @@ def _advance(process: Process, coverage: dict[tuple[UUID, int, str], Coverage]) 
     )
 
 
-def _promise(tx: Tx, process: Process, expected: Ready, outcome: Outcome) -> None:
-    told, reason = process.promise, outcome.reason
+def _promise(tx: Tx, process: Process, expected: Ready, cause: Reason | None) -> bool:
+    """Promise an order first or anew, and tell whether that was called for; `cause` is what just happened to it."""
+    told = process.promise
     if told is None:
         process.promise_first(tx, first_promise(expected))
-        return
-    amended = reason is not None and reason.code == "AMENDED" and reason.event_id == tx.cause.causation_id
-    cause = None
-    if reason is not None and (process.order_id in outcome.hit or (amended and process.order_version > 1)):
-        cause = Why(reason.code, reason.text, reason.event_id)
-    promise = revised(told, expected, cause=cause, amended=amended)
+        return True
+    why = Why(cause.code, cause.text, cause.event_id) if cause else None
+    promise = revised(told, expected, cause=why, amended=cause is not None and cause.code == AMENDED)
     if promise is not None:
         process.promise_again(tx, told, promise)
+    return promise is not None
 
 
 async def _shipment(tx: Tx, reference: str) -> RowMapping:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import and_, update
+from sqlalchemy import and_, select, update
 
 from chassis.db import Tx
 from chassis.messaging.handlers import PermanentError
@@ -33,8 +33,10 @@ from erp.planning.plans import Plan, close, load_plans, save_plans
 from erp.planning.publishing import Outcome
 from erp.planning.rules import PlanState, Supply, required
 from erp.planning.store import Store
-from erp.planning.tables import demand, production_plan, supply
+from erp.planning.tables import demand, peg, production_plan, supply
 
+# Reasons that are only told when the arrival moves.
+_ORDINARY = ("SCHEDULE", "PROGRESS")
 # A schedule that moves less is the same schedule.
 _SCHEDULE_TOLERANCE = timedelta(minutes=1)
 
@@ -134,7 +136,7 @@ async def work_order_cancelled(tx: Tx, event: WorkOrderCancelled, event_id: UUID
 
 
 async def work_order_scheduled(tx: Tx, event: WorkOrderScheduled, event_id: UUID) -> set[UUID]:
-    """Note when the shop floor will be done; returns the orders to promise anew because that moved."""
+    """Note when the shop floor will be done; the orders whose arrival that may move."""
     plan = await _plan(tx, event.plan_id)
     known, end = plan.planned_end, event.planned_end
     moved = abs(known - end) >= _SCHEDULE_TOLERANCE if known and end else known is not end
@@ -145,6 +147,8 @@ async def work_order_scheduled(tx: Tx, event: WorkOrderScheduled, event_id: UUID
     await save_plans(tx, [plan])
     if end is not None:
         await tx.execute(update(supply).where(supply.c.id == plan.id).values(expected=end))
+    if event.reason.code in _ORDINARY and not await _decisive(tx, plan.id):
+        return set()
     return {share.order_id for share in plan.facts.shares}
 
 
@@ -202,6 +206,18 @@ async def _available_moves(tx: Tx, consumed: Sequence[ConsumedLot], event_id: UU
     if found:
         await post_adjustment(tx, event_id, found)
     return moves
+
+
+async def _decisive(tx: Tx, plan_id: UUID) -> bool:
+    """Whether a plan's end decides when an order arrives: the schedule of a plan above it counts it already."""
+    above = production_plan.alias("above")
+    waiting = (
+        select(peg.c.demand_id)
+        .join(demand, demand.c.id == peg.c.demand_id)
+        .outerjoin(above, above.c.id == demand.c.plan_id)
+        .where(peg.c.supply_id == plan_id, peg.c.quantity > 0, above.c.planned_end.is_(None))
+    )
+    return await tx.scalar(waiting.limit(1)) is not None
 
 
 def _begin(plan: Plan, output: Supply) -> None:

@@ -25,9 +25,8 @@ class Outcome:
     """What a planning transaction touched, for purchasing and the order processes to follow up."""
 
     orders: set[UUID] = field(default_factory=set)
-    # Orders that lost stock or supply they counted on, and why.
-    hit: set[UUID] = field(default_factory=set)
-    reason: Reason | None = None
+    # Why, for orders that lost stock or supply they counted on, and for the order that was amended.
+    causes: dict[UUID, Reason] = field(default_factory=dict)
     # Items whose stock moved or changed hands: picks in their lots may be broken.
     items: set[str] = field(default_factory=set)
     purchases: list[Purchase] = field(default_factory=list)
@@ -44,7 +43,7 @@ async def publish(store: Store, given: Mapping[UUID, Plan], reason: Reason | Non
     others = {d.plan_id for d in store.book.demands.values() if d.plan_id} - touched - new.keys()
     facts = await load_facts(store.tx, others) if others else {}
     _derive(store, plans, facts)
-    outcome = Outcome(reason=reason)
+    outcome = Outcome()
     told = dict(given)
     for plan_id, plan in plans.items():
         if plan.running and facts[plan_id].differs(plan.facts):
@@ -54,7 +53,7 @@ async def publish(store: Store, given: Mapping[UUID, Plan], reason: Reason | Non
     await store.save_supplies()
     await release(store.tx, [(decided, facts[plan_id]) for plan_id, decided in new.items()], reason)
     await save_plans(store.tx, told.values())
-    _collect(store, facts, outcome)
+    _collect(store, facts, reason, outcome)
     await store.save()
     return outcome
 
@@ -114,17 +113,18 @@ def _derive(store: Store, plans: Mapping[UUID, Plan], facts: dict[UUID, PlanFact
         derive(plan_id)
 
 
-def _collect(store: Store, facts: Mapping[UUID, PlanFacts], outcome: Outcome) -> None:
+def _collect(store: Store, facts: Mapping[UUID, PlanFacts], reason: Reason | None, outcome: Outcome) -> None:
     book = store.book
-    for changed in store.changed_demands():
-        if changed.order_id is not None:
-            outcome.orders.add(changed.order_id)
+    outcome.orders |= {changed.order_id for changed in store.changed_demands() if changed.order_id is not None}
+    hit: set[UUID] = set()
     for demand_id in book.hit:
         lost = book.demands[demand_id]
         if lost.order_id is not None:
-            outcome.hit.add(lost.order_id)
+            hit.add(lost.order_id)
         elif lost.plan_id is not None:
-            outcome.hit |= {share.order_id for share in facts[lost.plan_id].shares}
-    outcome.orders |= outcome.hit
+            hit |= {share.order_id for share in facts[lost.plan_id].shares}
+    outcome.orders |= hit
+    if reason is not None:
+        outcome.causes = dict.fromkeys(hit, reason)
     outcome.items |= set(book.stock)
     outcome.purchases = [Purchase(r, shares_of(book, r.supply.id, facts)) for r in book.requisitions]

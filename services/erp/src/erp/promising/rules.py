@@ -10,8 +10,9 @@ from uuid import UUID
 Basis = Literal["stock", "plan", "purchase"]
 
 SHIPPING = timedelta(days=1)
+AMENDED = "AMENDED"
 # What the shop floor or a supplier did to us: the customer is told as soon as it moves the arrival at all.
-PLANT_EXCEPTIONS = frozenset({"MACHINE_DOWN", "NO_CAPACITY", "DEFECT", "SCRAP", "MATERIAL_SHORTAGE", "AMENDED"})
+PLANT_EXCEPTIONS = frozenset({"MACHINE_DOWN", "NO_CAPACITY", "DEFECT", "SCRAP", "MATERIAL_SHORTAGE", AMENDED})
 _SCHEDULE_EXCEPTIONS = frozenset({"MACHINE_DOWN", "NO_CAPACITY"})
 _LASTING_CAUSES = frozenset({"DEFECT", "SCRAP"})
 # Told even when the work could be moved and the arrival stays.
