@@ -292,5 +292,7 @@ async def test_a_chunk_costs_two_statements_beside_its_handlers(bench: Bench) ->
             return bool(await reader.scalar(select(func.count()).select_from(inbox)) == 500)
 
     await wait_until(all_applied, 20)
-    chunk_statements = [s for s in statements if "parked_key.key" in s or "INSERT INTO inbox" in s]
-    assert len(chunk_statements) == 2 * 5
+    chunks = sum("INSERT INTO inbox" in s for s in statements)
+    assert sum("parked_key.key" in s for s in statements) == chunks
+    # Chunks grow from ten events to a hundred while they are quick.
+    assert chunks <= 25

@@ -35,8 +35,7 @@ SERVICE = Service(
             planning_handlers.HANDLERS,
             inventory_handlers.HANDLERS,
             procurement_handlers.HANDLERS,
-            # All planning is under one lock, and requests wait for it too.
-            chunk=20,
+            # All planning is under one lock.
             serial=True,
         )
     ],

@@ -19,14 +19,12 @@ class Consumer:
     """One consumer group of a service: ``<service>.<purpose>``.
 
     Handlers run in the transaction that records the event in the inbox; events they append are caused by it. Event
-    types without a handler are skipped. `chunk` is how many events share a transaction, so how long their locks are
-    held. A `serial` consumer applies one partition's chunk at a time: right when its handlers would wait for one
-    another's locks anyway.
+    types without a handler are skipped. A `serial` consumer applies one partition's chunk at a time: right when its
+    handlers would wait for one another's locks anyway.
     """
 
     group: str
     handlers: Mapping[type[DomainEvent], Handler]
-    chunk: int = 100
     serial: bool = False
 
     @property
@@ -41,7 +39,7 @@ def merge(group: str, *tables: Mapping[type[DomainEvent], Handler], chunk: int =
     for table in tables:
         for event, handler in table.items():
             chains.setdefault(event, []).append(handler)
-    return Consumer(group, {event: _chain(handlers) for event, handlers in chains.items()}, chunk, serial)
+    return Consumer(group, {event: _chain(handlers) for event, handlers in chains.items()}, serial)
 
 
 def _chain(handlers: list[Handler]) -> Handler:

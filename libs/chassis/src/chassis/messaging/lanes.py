@@ -10,6 +10,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 from chassis.messaging.retry import Interrupted, Processor
 
 log = structlog.get_logger()
+# A chunk is one transaction: large enough to be cheap, small enough that its locks are soon given up.
+_FIRST_CHUNK, _LARGEST_CHUNK = 10, 100
+_CHUNK_SECONDS = 0.25
 # A lane above the first mark pauses its partition and resumes it below the second.
 _FULL, _ROOM = 1000, 300
 
@@ -26,6 +29,7 @@ class Lane:
         self._arrived = asyncio.Event()
         self._stop = asyncio.Event()
         self._working = False
+        self._size = _FIRST_CHUNK
         self.task = asyncio.create_task(self._run(), name=f"lane {partition.topic}-{partition.partition}")
 
     @property
@@ -54,13 +58,15 @@ class Lane:
         self._arrived.set()
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while not self._stop.is_set():
             if not self._queue:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            chunk = [self._queue.popleft() for _ in range(min(self._processor.chunk, len(self._queue)))]
+            chunk = [self._queue.popleft() for _ in range(min(self._size, len(self._queue)))]
             self._working = True
+            started = loop.time()
             try:
                 await self._processor.process(chunk, self._stop)
             except Interrupted:
@@ -68,6 +74,12 @@ class Lane:
             finally:
                 self._working = False
             self.next_offset = chunk[-1].offset + 1
+            self._size = _size_for(len(chunk), loop.time() - started)
+
+
+def _size_for(events: int, seconds: float) -> int:
+    """How many events fit into a transaction's time, going by the last chunk."""
+    return max(1, min(_LARGEST_CHUNK, int(events * _CHUNK_SECONDS / max(seconds, 0.001))))
 
 
 async def drain(lanes: Sequence[Lane], seconds: float) -> None:

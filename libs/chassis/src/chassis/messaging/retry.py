@@ -49,7 +49,6 @@ class Processor:
         self._cap = cap
         # Lanes of all consumers share the connections the pool can spare.
         self._slots = slots
-        self.chunk = consumer.chunk
         self._types = {model.TYPE: model for model in consumer.handlers}
 
     async def process(self, records: Sequence[ConsumerRecord], stop: asyncio.Event) -> None:

@@ -98,7 +98,10 @@ class Loader:
             if found:
                 placed[row.order] = found[0]["number"]
 
-        await self._each("orders", self.dataset.orders, place)
+        # One after the other: who ordered first is planned first.
+        for done, order in enumerate(self.dataset.orders, start=1):
+            await place(order)
+            self.on_progress("orders", done, len(self.dataset.orders))
         self.report.orders = [placed[row.order] for row in self.dataset.orders if row.order in placed]
         return self.report.orders
 
