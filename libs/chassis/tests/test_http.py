@@ -88,7 +88,16 @@ async def test_a_broken_rule_names_its_field(client: Client) -> None:
 
 async def test_query_parameters_are_checked(client: Client) -> None:
     http = client(*WRITE)
-    for query in ("colour=red", "limit=0", "limit=201", "limit=x", "cursor=nonsense", "cursor=bnVsbA"):
+    for query in (
+        "colour=red",
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "cursor=nonsense",
+        "cursor=bnVsbA",
+        "cursor=WzEsMV0",
+        "limit=%00",
+    ):
         body = check_problem(await http.get(f"/v1/counters?{query}"), 422, "invalid_input")
         assert body["errors"][0]["field"] == query.partition("=")[0]  # type: ignore[index]
 
@@ -112,7 +121,7 @@ async def test_paths_methods_and_states_are_checked(client: Client) -> None:
     check_problem(await http.delete("/v1/counters"), 405, "method_not_allowed")
     check_problem(await http.post(f"/v1/counters/{uuid.uuid4()}/count"), 404, "not_found")
     check_problem(await http.post("/v1/counters/C-999999/count"), 404, "not_found")
-    check_problem(await http.post("/v1/counters/%00/count"), 422, "invalid_input")
+    check_problem(await http.post("/v1/counters/%00/count"), 404, "not_found")
     made = (await http.post("/v1/counters", json={"value": -1})).json()
     check_problem(await http.post(f"/v1/counters/{made['number']}/count"), 409, "wrong_state")
 
@@ -128,10 +137,26 @@ async def test_amending_needs_the_version_seen(client: Client) -> None:
     path, tag = f"/v1/counters/{made.json()['id']}", made.headers["etag"]
     assert tag == '"1"'
     check_problem(await http.patch(path), 428, "if_match_missing")
-    check_problem(await http.patch(path, headers={"If-Match": "tomorrow"}), 422, "if_match_invalid")
+    for other in ("tomorrow", '"2"', "\u00b2", "9" * 5000):
+        answer = await http.patch(path, headers={"If-Match": other.encode("latin-1")})
+        check_problem(answer, 412, "version_differs")
     changed = await http.patch(path, headers={"If-Match": tag})
     assert (changed.status_code, changed.headers["etag"]) == (200, '"2"')
     check_problem(await http.patch(path, headers={"If-Match": tag}), 412, "version_differs")
+
+
+async def test_the_document_says_what_every_answer_has(client: Client) -> None:
+    document = (await client(token="none").get("/openapi.json")).json()
+    counters, one = document["paths"]["/v1/counters"], document["paths"]["/v1/counters/{ref}"]["patch"]
+    assert counters["post"]["security"] == [{"client_credentials": ["counters:write"]}]
+    assert "client_credentials" in document["components"]["securitySchemes"]
+    assert {"$ref": "#/components/parameters/Idempotency-Key"} in counters["post"]["parameters"]
+    assert not any("Idempotency" in str(parameter) for parameter in counters["get"]["parameters"])
+    (match,) = [parameter for parameter in one["parameters"] if parameter.get("name") == "if-match"]
+    assert match["required"]
+    assert {"ETag", "Idempotent-Replay", "X-Correlation-Id"} == set(one["responses"]["200"]["headers"])
+    assert list(one["responses"]["4XX"]["content"]) == ["application/problem+json"]
+    assert "Retry-After" in one["responses"]["503"]["headers"]
 
 
 async def test_a_repeated_write_answers_as_the_first_did(client: Client, database_url: str, issuer: TestIssuer) -> None:

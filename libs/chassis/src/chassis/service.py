@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy import MetaData, text
 
 from chassis.db import Database
-from chassis.http import health, problems
+from chassis.http import document, health, problems
 from chassis.http.auth import TokenVerifier
 from chassis.http.middleware import RequestShell
 from chassis.messaging.handlers import Consumer
@@ -62,6 +62,7 @@ def create_app(service: Service, context: Context, with_api: bool = True) -> Fas
         version="1.0.0",
         responses={"4XX": {"model": problems.ProblemBody, "description": "Refused; nothing was changed"}},
     )
+    document.install(app)
     problems.install(app)
     app.state.context = context
     app.state.database = context.database

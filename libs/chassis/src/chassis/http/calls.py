@@ -1,11 +1,14 @@
 """One authenticated request: its scope is checked, its write is one idempotent transaction."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Header, Request, Response, Security
+from fastapi.openapi.models import OAuthFlowClientCredentials, OAuthFlows
+from fastapi.security import OAuth2
 from pydantic import TypeAdapter
 from sqlalchemy import func, insert, select
 
@@ -16,6 +19,12 @@ from chassis.tables import idempotency_key
 
 EVENTS_HEADER = "X-Event-Ids"
 _MAX_KEY_LENGTH = 255
+_ETAG = re.compile(r'(?:W/)?"?([0-9]{1,18})"?')
+_bearer = OAuth2(
+    flows=OAuthFlows(clientCredentials=OAuthFlowClientCredentials(tokenUrl="/oauth/token")),
+    scheme_name="client_credentials",
+    auto_error=False,
+)
 
 
 class Call:
@@ -58,16 +67,6 @@ class Call:
 
         return await self.database.write(run)
 
-    def expected_version(self) -> int:
-        """The version the caller amends, from ``If-Match``; raises 428 without it, 422 when it is no ETag."""
-        tag = self.request.headers.get("if-match")
-        if tag is None:
-            raise Problem(428, "if_match_missing", "amending needs If-Match with the record's ETag")
-        text = tag.removeprefix("W/").strip('"')
-        if not text.isdigit():
-            raise Problem(422, "if_match_invalid", f"If-Match {tag!r} is not an ETag of this record")
-        return int(text)
-
     async def _fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.request.method} {self.request.url.path}\n".encode())
         digest.update(await self.request.body())
@@ -101,6 +100,31 @@ class Call:
         )
 
 
+async def _given_version(
+    if_match: Annotated[str | None, Header(description="the record's ETag as last seen")] = None,
+) -> int | None:
+    """The version the caller saw; raises 412 when the tag is none a record ever has."""
+    if if_match is None:
+        return None
+    tag = _ETAG.fullmatch(if_match.strip())
+    if tag is None:
+        raise Problem(412, "version_differs", f"If-Match {if_match[:100]!r} is not an ETag of this record")
+    return int(tag[1])
+
+
+async def _amended_version(given: Annotated[int | None, Depends(_given_version)]) -> int:
+    """The version the caller amends; raises 428 without ``If-Match``."""
+    if given is None:
+        raise Problem(428, "if_match_missing", "amending needs If-Match with the record's ETag")
+    return given
+
+
+GivenVersion = Annotated[int | None, Depends(_given_version)]
+"""Parameter of an endpoint that honors ``If-Match``: the version the caller saw, None without the header."""
+AmendedVersion = Annotated[int, Depends(_amended_version)]
+"""Parameter of an endpoint that needs ``If-Match``: the version the caller amends."""
+
+
 def check_version(actual: int, expected: int) -> None:
     """Raise 412 unless the record is still at the version the caller saw."""
     if actual != expected:
@@ -117,7 +141,7 @@ def answer(result: Any, shape: Any, status: int = 200) -> Response:
     return Response(adapter.dump_json(value), status, headers)
 
 
-async def _principal(request: Request, authorization: Annotated[str | None, Header()] = None) -> Principal:
+async def _principal(request: Request, authorization: Annotated[str | None, Security(_bearer)]) -> Principal:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise unauthorized("a bearer token is needed")
@@ -132,7 +156,7 @@ def requires(scope: str) -> Any:
         principal.require(scope)
         return Call(request, principal, request.app.state.database)
 
-    return Depends(dependency)
+    return Security(dependency, scopes=[scope])
 
 
 def authenticated() -> Any:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterable
+from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import structlog
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import events
-from chassis.http.problems import Problem, crashed, response
+from chassis.http.problems import Problem, crashed, invalid, response
 
 REQUESTS = Counter("http_requests_total", "Requests answered.", ["service", "method", "route", "status"])
 SECONDS = Histogram("http_request_seconds", "Time to answer, in seconds.", ["service", "method", "route"])
@@ -67,6 +68,13 @@ class RequestShell:
             self._record(scope, status or 500, time.perf_counter() - started)
 
     def _refuse(self, scope: Scope, headers: dict[str, str]) -> Response | None:
+        # Nothing we keep is named with a NUL, and PostgreSQL refuses to be asked for it.
+        if "\x00" in scope["path"]:
+            return response(Problem(404, "not_found", f"{scope['path']!r} is unknown"))
+        if b"%00" in scope["query_string"]:
+            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            name = next(name for name, value in query if "\x00" in name + value)
+            return response(invalid(name, "no_nul", "a parameter holds no NUL character"))
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return None
         length = headers.get("content-length", "0")

@@ -14,6 +14,7 @@ from chassis.db import Reader
 from chassis.http.problems import invalid
 
 Row = TypeVar("Row")
+_MAX_INTEGER = 2**63 - 1
 
 
 class ListQuery(BaseModel):
@@ -63,10 +64,14 @@ def _decode(cursor: str, order: Sequence[ColumnElement[Any]]) -> list[Any]:
 
 
 def _typed(value: Any, column: ColumnElement[Any]) -> Any:
-    if isinstance(column.type, Uuid):
-        return UUID(str(value))
-    if isinstance(column.type, DateTime):
-        return datetime.fromisoformat(str(value))
     if isinstance(column.type, Integer):
-        return int(value)
+        if type(value) is not int or abs(value) > _MAX_INTEGER:
+            raise ValueError("not an integer")
+        return value
+    if not isinstance(value, str) or "\x00" in value:
+        raise ValueError("not a text")
+    if isinstance(column.type, Uuid):
+        return UUID(value)
+    if isinstance(column.type, DateTime):
+        return datetime.fromisoformat(value)
     return value

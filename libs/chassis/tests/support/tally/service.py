@@ -13,7 +13,7 @@ from sqlalchemy import Column, DateTime, Integer, Sequence, Table, Text, Uuid, i
 from chassis.clock import new_id
 from chassis.db import Tx, matches
 from chassis.events import EventMeta
-from chassis.http.calls import Call, check_version, requires
+from chassis.http.calls import AmendedVersion, Call, check_version, requires
 from chassis.http.paging import ListQuery, Page, page
 from chassis.http.problems import not_found, wrong_state
 from chassis.messaging.handlers import Consumer
@@ -93,8 +93,7 @@ async def post_count(ref: str, call: Annotated[Call, requires("counters:write")]
 
 
 @router.patch("/counters/{ref}", response_model=CounterRecord)
-async def patch_counter(ref: str, call: Annotated[Call, requires("counters:write")]) -> Any:
-    expected = call.expected_version()
+async def patch_counter(ref: str, call: Annotated[Call, requires("counters:write")], expected: AmendedVersion) -> Any:
     return await call.write(lambda tx: count_up(tx, ref, expected), CounterRecord)
 
 

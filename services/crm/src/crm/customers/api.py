@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter
 from starlette.responses import Response
 
 from chassis.db import Tx
-from chassis.http.calls import Call, answer, requires
+from chassis.http.calls import AmendedVersion, Call, answer, requires
 from chassis.http.paging import ListQuery, Page
 from chassis.http.problems import Problem, ProblemBody
 from contracts.values import Code, UtcTime
@@ -129,9 +129,8 @@ async def get_customer(call: Reads, customer: str) -> Response:
 
 
 @router.patch("/{customer}", response_model=Customer)
-async def change_customer(call: Writes, customer: str, body: CustomerChanges) -> Response:
+async def change_customer(call: Writes, customer: str, expected: AmendedVersion, body: CustomerChanges) -> Response:
     """Change a customer; needs `If-Match` with its ETag."""
-    expected = call.expected_version()
     changes = body.model_dump(exclude_unset=True)
     return await call.write(lambda tx: commands.change(tx, customer, expected, changes), Customer)
 

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from chassis.db import Tx
-from chassis.http.calls import Call, answer, requires
+from chassis.http.calls import AmendedVersion, Call, GivenVersion, answer, requires
 from chassis.http.paging import ListQuery, Page
 from chassis.http.problems import Problem, ProblemBody
 from contracts.values import Code, Currency, Money, PositiveQuantity, UtcTime
@@ -225,9 +225,8 @@ async def get_order(call: Reads, order: str) -> Response:
 
 
 @router.patch("/orders/{order}", response_model=Order)
-async def amend_order(call: Writes, order: str, body: OrderChanges) -> Response:
+async def amend_order(call: Writes, order: str, expected: AmendedVersion, body: OrderChanges) -> Response:
     """Amend an order before it ships; needs `If-Match` with its ETag."""
-    expected = call.expected_version()
     changes = body.model_dump(exclude_unset=True, exclude={"lines"})
     lines = [line.wanted() for line in body.lines] if "lines" in body.model_fields_set else None
     owner, currency = call.principal.customer, _house_currency(call)
@@ -238,9 +237,8 @@ async def amend_order(call: Writes, order: str, body: OrderChanges) -> Response:
 
 
 @router.post("/orders/{order}/cancel", response_model=Order)
-async def cancel_order(call: Writes, order: str, body: Cancellation) -> Response:
+async def cancel_order(call: Writes, order: str, expected: GivenVersion, body: Cancellation) -> Response:
     """Withdraw an order before it ships; `If-Match` is honored when given."""
-    expected = call.expected_version() if "if-match" in call.request.headers else None
     return await call.write(
         lambda tx: commands.cancel(tx, order, call.principal.customer, expected, body.reason), Order
     )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 from starlette.responses import Response
 
-from chassis.http.calls import Call, answer, requires
+from chassis.http.calls import Call, GivenVersion, answer, requires
 from chassis.http.paging import ListQuery, Page
 from contracts.values import Code, Money, PositiveQuantity, Quantity, UtcTime, plain
 from erp.items import commands, queries, rules
@@ -166,9 +166,10 @@ async def get_item(item: str, call: Annotated[Call, requires("items:read")]) -> 
 
 
 @router.post("/items/{item}", response_model=Item)
-async def change_item(item: str, body: ItemChange, call: Annotated[Call, requires("items:write")]) -> Response:
+async def change_item(
+    item: str, body: ItemChange, call: Annotated[Call, requires("items:write")], expected: GivenVersion
+) -> Response:
     """Define a new version of an item; with `If-Match` only if it is still at that version."""
-    expected = call.expected_version() if "if-match" in call.request.headers else None
     changes = _fields(body.model_dump(include=body.model_fields_set))
     return await call.write(lambda tx: commands.change_item(tx, item, changes, expected), Item)
 

@@ -86,10 +86,6 @@ def compose(own: dict[str, Any], parts: Mapping[str, dict[str, Any]], scopes: Se
                 whole["paths"].setdefault(path, {}).update(operations)
     flow = {"tokenUrl": "/oauth/token", "scopes": dict.fromkeys(scopes, "")}
     components["securitySchemes"] = {"client_credentials": {"type": "oauth2", "flows": {"clientCredentials": flow}}}
-    whole["security"] = [{"client_credentials": []}]
-    for path in ("/oauth/token", "/.well-known/jwks.json"):
-        for operation in whole["paths"].get(path, {}).values():
-            operation["security"] = []
     return whole
 
 
