@@ -26,6 +26,7 @@ SCOPES = [
     "production:read",
     "quality:read",
     "finance:read",
+    "invoices:read",
     "orders:read",
     "orders:write",
 ]

@@ -178,7 +178,7 @@ async def test_entries_that_do_not_balance_are_refused(database: Database) -> No
 
 
 async def test_the_books_are_for_finance(client: httpx.AsyncClient, issuer: TestIssuer) -> None:
-    """Without finance:read there is no ledger and no list of all invoices; unknown filters are refused."""
+    """Orders alone open no ledger and no list of all invoices; unknown filters are refused."""
     assert (await client.get("/v1/ledger/trial-balance", params={"currency": "euro"})).status_code == 422
     assert (await client.get("/v1/ledger/entries", params={"colour": "red"})).status_code == 422
     client.headers["Authorization"] = f"Bearer {issuer.token('orders:read')}"

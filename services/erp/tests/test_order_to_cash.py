@@ -51,6 +51,8 @@ def placed(item: str, quantity: int, price: str, currency: str = "EUR", customer
 
 async def ship(client: httpx.AsyncClient, order: OrderPlaced) -> None:
     [shipment] = (await client.get(f"/v1/orders/{order.number}/shipments")).json()["items"]
+    confused = await client.post(f"/v1/shipments/{shipment['number']}/ship", json={"carrier": "?"})
+    assert confused.json()["errors"][0]["field"] == "/carrier"
     await post(client, f"/v1/shipments/{shipment['number']}/ship")
 
 
@@ -119,7 +121,7 @@ async def test_made_to_order_in_numbers(client: httpx.AsyncClient, database: Dat
 
 
 @pytest.mark.usefixtures("sofa")
-async def test_a_customer_sees_the_invoices_of_its_own_orders(
+async def test_a_customer_sees_the_shipments_and_invoices_of_its_own_orders(
     client: httpx.AsyncClient, database: Database, issuer: TestIssuer
 ) -> None:
     """By id and number; another customer's order is as unknown as none at all."""
@@ -129,13 +131,18 @@ async def test_a_customer_sees_the_invoices_of_its_own_orders(
     assert (await client.get(path)).json()["items"] == []
     await ship(client, order)
     for customer, status in (("C-77", 200), ("C-78", 404)):
-        token = issuer.token("orders:read", role="customer", customer=customer)
+        token = issuer.token("orders:read", "shipping:read", "invoices:read", role="customer", customer=customer)
         headers = {"Authorization": f"Bearer {token}"}
         for reference in (order.number, str(order.order_id)):
             answer = await client.get(f"/v1/orders/{reference}/invoices", headers=headers)
             assert answer.status_code == status
             if status == 200:
                 assert [invoice["amount"] for invoice in answer.json()["items"]] == ["30.00"]
+        for kind in ("shipments", "invoices"):
+            [record] = (await client.get(f"/v1/orders/{order.number}/{kind}")).json()["items"]
+            listed = (await client.get(f"/v1/{kind}", headers=headers)).json()["items"]
+            assert listed == ([record] if status == 200 else [])
+            assert (await client.get(f"/v1/{kind}/{record['number']}", headers=headers)).status_code == status
     assert (await client.get("/v1/orders/SO-999999/invoices")).status_code == 404
 
 

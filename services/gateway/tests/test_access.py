@@ -40,11 +40,11 @@ async def test_a_client_gets_a_token_that_says_who_it_is(gateway: Gateway) -> No
     assert granted.headers["cache-control"] == "no-store"
     body = granted.json()
     assert (body["token_type"], body["expires_in"]) == ("Bearer", 900)
-    assert body["scope"] == "orders:read orders:write"
+    assert body["scope"] == "invoices:read orders:read orders:write shipping:read"
     assert (await me(gateway, body["access_token"])).json() == {
         "client": "demo-customer",
         "role": "customer",
-        "scopes": ["orders:read", "orders:write"],
+        "scopes": ["invoices:read", "orders:read", "orders:write", "shipping:read"],
         "customer": "C-77",
     }
 
@@ -135,6 +135,7 @@ async def test_an_admin_makes_a_client_and_its_secret_works(gateway: Gateway) ->
     granted = await ask(gateway, form(client_id=body["client_id"], client_secret=body["client_secret"]))
     assert (await me(gateway, granted.json()["access_token"])).json()["customer"] == "C-1"
     listed = (await gateway.client.get("/v1/clients", headers=admin)).json()["items"]
+    assert all(client["number"] == client["client_id"] for client in listed)
     assert [row["client_id"] for row in listed if row["role"] == "customer"] == ["demo-customer", body["client_id"]]
     assert all("secret" not in name for row in listed for name in row)
 

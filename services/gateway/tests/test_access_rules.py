@@ -6,8 +6,8 @@ from gateway.access.rules import ROLES, SCOPES, binding_error, granted_scopes, s
 from gateway.access.throttle import FREE_FAILURES, Throttle
 
 
-def test_a_customer_may_only_use_its_orders() -> None:
-    assert ROLES["customer"] == {"orders:read", "orders:write"}
+def test_a_customer_may_only_use_what_is_its_own() -> None:
+    assert ROLES["customer"] == {"orders:read", "orders:write", "shipping:read", "invoices:read"}
 
 
 def test_admin_may_do_everything_and_nobody_else_manages_clients() -> None:

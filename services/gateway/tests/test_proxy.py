@@ -93,6 +93,26 @@ async def test_a_redirect_names_the_public_host(make_gateway: MakeGateway) -> No
     assert answered.headers["location"] == "http://gateway/v1/orders"
 
 
+@pytest.mark.parametrize(("at_owner", "status"), [(200, 200), (404, 404)])
+async def test_parts_of_an_order_that_has_not_arrived_are_none_yet(
+    make_gateway: MakeGateway, at_owner: int, status: int
+) -> None:
+    erp = Behind(answers={"GET /v1/orders/SO-1/shipments": reply(404, {"code": "not_found"})})
+    crm = Behind(answers={"GET /v1/orders/SO-1": reply(at_owner, {})})
+    async with (
+        served(erp.app()) as erp_url,
+        served(crm.app()) as crm_url,
+        make_gateway(erp=erp_url, crm=crm_url) as gateway,
+    ):
+        headers = gateway.bearer("orders:read")
+        answered = await gateway.client.get("/v1/orders/SO-1/shipments", headers=headers)
+    assert answered.status_code == status
+    if status == 200:
+        assert answered.json() == {"items": [], "next_cursor": None}
+    (asked,) = crm.requests
+    assert asked["headers"]["authorization"] == headers["Authorization"]
+
+
 async def test_our_own_paths_are_not_sent_on(make_gateway: MakeGateway, behind: Behind) -> None:
     async with make_gateway(crm=behind.url) as gateway:
         refused = await gateway.client.post("/v1/orders/SO-1/status", json={}, headers=gateway.bearer("orders:write"))

@@ -60,6 +60,9 @@ class Entry(BaseModel):
     currency: str
     lines: list[EntryLine]
     at: UtcTime
+    version: int
+    created_at: UtcTime
+    updated_at: UtcTime
 
 
 class TrialBalanceQuery(BaseModel):
@@ -135,11 +138,11 @@ async def list_entries(
 
 @router.get("/invoices", response_model=Page[Invoice])
 async def list_invoices(
-    query: Annotated[InvoiceQuery, Query()], call: Annotated[Call, requires("finance:read")]
+    query: Annotated[InvoiceQuery, Query()], call: Annotated[Call, requires("invoices:read")]
 ) -> Response:
     """Invoices, oldest first."""
     async with call.read() as reader:
-        items, cursor = await queries.list_invoices(reader, query, customer=query.customer)
+        items, cursor = await queries.list_invoices(reader, query, call.principal.customer, customer=query.customer)
     return answer({"items": items, "next_cursor": cursor}, Page[Invoice])
 
 
@@ -150,12 +153,12 @@ async def list_invoices_of_order(
     """Invoices of one order, oldest first."""
     async with call.read() as reader:
         order_id = await visible_order(reader, call.principal, order)
-        items, cursor = await queries.list_invoices(reader, query, order_id=order_id)
+        items, cursor = await queries.list_invoices(reader, query, call.principal.customer, order_id=order_id)
     return answer({"items": items, "next_cursor": cursor}, Page[Invoice])
 
 
 @router.get("/invoices/{invoice}", response_model=Invoice)
-async def get_invoice(invoice: str, call: Annotated[Call, requires("finance:read")]) -> Response:
+async def get_invoice(invoice: str, call: Annotated[Call, requires("invoices:read")]) -> Response:
     """One invoice."""
     async with call.read() as reader:
-        return answer(await queries.get_invoice(reader, invoice), Invoice)
+        return answer(await queries.get_invoice(reader, invoice, call.principal.customer), Invoice)

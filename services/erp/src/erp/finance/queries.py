@@ -88,24 +88,37 @@ async def list_entries(
         select(journal_line).where(journal_line.c.entry.in_([row["id"] for row in rows])).order_by(journal_line.c.id)
     )
     return [
-        {**row, "lines": [{**line, "name": ACCOUNTS[line["account"]]} for line in lines if line["entry"] == row["id"]]}
+        {
+            **row,
+            "lines": [{**line, "name": ACCOUNTS[line["account"]]} for line in lines if line["entry"] == row["id"]],
+            "version": 1,
+            "created_at": row["at"],
+            "updated_at": row["at"],
+        }
         for row in rows
     ], cursor
 
 
-async def get_invoice(reader: Reader, reference: str) -> dict[str, Any]:
-    """The public record of an invoice, by id or number; raises 404."""
+async def get_invoice(reader: Reader, reference: str, owner: str | None = None) -> dict[str, Any]:
+    """The public record of an invoice, by id or number; raises 404, also when it is not the `owner`'s."""
     row = await reader.first(select(invoice).where(matches(invoice, reference)))
-    if row is None:
+    if row is None or owner not in (None, row["customer"]):
         raise not_found("invoice", reference)
     return (await _with_lines(reader, [row]))[0]
 
 
 async def list_invoices(
-    reader: Reader, paging: ListQuery, *, order_id: UUID | None = None, customer: str | None = None
+    reader: Reader,
+    paging: ListQuery,
+    owner: str | None,
+    *,
+    order_id: UUID | None = None,
+    customer: str | None = None,
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Public records of invoices, oldest first, and the next cursor."""
+    """Public records of invoices, of the `owner` if given, oldest first, and the next cursor."""
     query: Select[Any] = select(invoice)
+    if owner is not None:
+        query = query.where(invoice.c.customer == owner)
     if order_id is not None:
         query = query.where(invoice.c.order_id == order_id)
     if customer is not None:

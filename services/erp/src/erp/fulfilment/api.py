@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from chassis.http.calls import Call, answer, requires
@@ -50,6 +50,12 @@ class Shipment(BaseModel):
     updated_at: UtcTime
 
 
+class Confirmation(BaseModel):
+    """A confirmation says nothing but that it happened."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class ShipmentQuery(ListQuery):
     """Filters of shipments."""
 
@@ -63,7 +69,9 @@ async def list_shipments(
 ) -> Response:
     """Shipments, oldest first."""
     async with call.read() as reader:
-        items, cursor = await queries.list_shipments(reader, query, order=query.order, state=query.state)
+        items, cursor = await queries.list_shipments(
+            reader, query, call.principal.customer, order=query.order, state=query.state
+        )
     return answer({"items": items, "next_cursor": cursor}, Page[Shipment])
 
 
@@ -71,7 +79,7 @@ async def list_shipments(
 async def get_shipment(shipment: str, call: Annotated[Call, requires("shipping:read")]) -> Response:
     """One shipment."""
     async with call.read() as reader:
-        return answer(await queries.get_shipment(reader, shipment), Shipment)
+        return answer(await queries.get_shipment(reader, shipment, call.principal.customer), Shipment)
 
 
 @router.get("/orders/{order}/shipments", response_model=Page[Shipment])
@@ -85,12 +93,16 @@ async def list_shipments_of_order(
 
 
 @router.post("/shipments/{shipment}/ship", response_model=Shipment)
-async def ship(shipment: str, call: Annotated[Call, requires("shipping:write")]) -> Response:
+async def ship(
+    shipment: str, call: Annotated[Call, requires("shipping:write")], _: Confirmation | None = None
+) -> Response:
     """The goods left the house; the order is invoiced."""
     return await call.write(lambda tx: commands.ship(tx, shipment), Shipment)
 
 
 @router.post("/shipments/{shipment}/deliver", response_model=Shipment)
-async def deliver(shipment: str, call: Annotated[Call, requires("shipping:write")]) -> Response:
+async def deliver(
+    shipment: str, call: Annotated[Call, requires("shipping:write")], _: Confirmation | None = None
+) -> Response:
     """The carrier confirmed delivery."""
     return await call.write(lambda tx: commands.deliver(tx, shipment), Shipment)

@@ -17,19 +17,24 @@ from erp.fulfilment.tables import fulfilment, fulfilment_line, shipment, shipmen
 from erp.inventory.queries import picked_lots
 
 
-async def get_shipment(reader: Reader, reference: str) -> dict[str, Any]:
-    """The public record of a shipment, by id or number; raises 404."""
+async def get_shipment(reader: Reader, reference: str, owner: str | None = None) -> dict[str, Any]:
+    """The public record of a shipment, by id or number; raises 404, also when it is not the `owner`'s."""
     row = await reader.first(select(shipment).where(matches(shipment, reference)))
-    if row is None:
+    if row is None or owner not in (None, row["customer"]):
         raise not_found("shipment", reference)
     return (await _records(reader, [row]))[0]
 
 
 async def list_shipments(
-    reader: Reader, paging: ListQuery, *, order: str | None, state: str | None
+    reader: Reader, paging: ListQuery, owner: str | None, *, order: str | None, state: str | None
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Public records of shipments, oldest first, and the next cursor; `order` is an order's id or number."""
+    """Public records of shipments, of the `owner` if given, oldest first, and the next cursor.
+
+    `order` is an order's id or number.
+    """
     query: Select[Any] = select(shipment)
+    if owner is not None:
+        query = query.where(shipment.c.customer == owner)
     if order is not None:
         query = query.where(shipment.c.order_id.in_(select(fulfilment.c.id).where(matches(fulfilment, order))))
     if state is not None:

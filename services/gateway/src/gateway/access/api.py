@@ -209,6 +209,7 @@ class Client(BaseModel):
     """A client that may ask for access tokens."""
 
     id: UUID
+    number: str = Field(description="the same as client_id")
     client_id: str
     role: str
     customer: str | None

@@ -14,7 +14,7 @@ from chassis.clock import new_id
 from chassis.db import Database, Tx, matches
 from chassis.http.problems import invalid, not_found, wrong_state
 from gateway.access.rules import ROLES, binding_error, secret_digest
-from gateway.access.tables import client
+from gateway.access.tables import RECORD, client
 
 
 class FileClient(BaseModel):
@@ -100,14 +100,14 @@ async def create(
             created_at=tx.now,
             updated_at=tx.now,
         )
-        .returning(client)
+        .returning(*RECORD)
     )
     return dict(made.mappings().one())
 
 
 async def disable(tx: Tx, reference: str) -> dict[str, Any]:
     """Refuse new tokens to a client; tokens it has live on until they expire. Raises 404; repeating changes nothing."""
-    wanted = select(client).where(matches(client, reference, "client_id")).with_for_update()
+    wanted = select(*RECORD).where(matches(client, reference, "client_id")).with_for_update()
     row = await tx.first(wanted) if reference.isprintable() else None
     if row is None:
         raise not_found("client", reference)
@@ -117,6 +117,6 @@ async def disable(tx: Tx, reference: str) -> dict[str, Any]:
         update(client)
         .where(client.c.id == row["id"])
         .values(disabled=True, version=client.c.version + 1, updated_at=tx.now)
-        .returning(client)
+        .returning(*RECORD)
     )
     return dict(changed.mappings().one())

@@ -4,7 +4,7 @@ from sqlalchemy import RowMapping, select
 
 from chassis.db import Reader
 from chassis.http.paging import ListQuery, page
-from gateway.access.tables import client
+from gateway.access.tables import RECORD, client
 
 
 async def by_client_id(reader: Reader, client_id: str) -> RowMapping | None:
@@ -14,4 +14,4 @@ async def by_client_id(reader: Reader, client_id: str) -> RowMapping | None:
 
 async def clients(reader: Reader, paging: ListQuery) -> tuple[list[RowMapping], str | None]:
     """One page of clients, oldest first."""
-    return await page(reader, select(client), [client.c.id], paging)
+    return await page(reader, select(*RECORD), [client.c.id], paging)

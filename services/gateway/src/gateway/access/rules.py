@@ -26,6 +26,7 @@ SCOPES = (
     "quality:read",
     "quality:write",
     "finance:read",
+    "invoices:read",
     "clients:write",
 )
 """Everything a token may be allowed to do."""
@@ -34,7 +35,7 @@ CUSTOMER_ROLE = "customer"
 
 ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        CUSTOMER_ROLE: frozenset({"orders:read", "orders:write"}),
+        CUSTOMER_ROLE: frozenset({"orders:read", "orders:write", "shipping:read", "invoices:read"}),
         "sales": frozenset(
             {
                 "customers:read",
@@ -97,6 +98,7 @@ ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
                 "purchasing:read",
                 "shipping:read",
                 "finance:read",
+                "invoices:read",
             }
         ),
         # Its capabilities are still to come; a token says who is calling and opens nothing yet.

@@ -18,3 +18,5 @@ client = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("(role = 'customer') = (customer IS NOT NULL)", name="customer_bound"),
 )
+RECORD = (client, client.c.client_id.label("number"))
+"""The columns of a client's public record."""

@@ -1,18 +1,28 @@
 """Sends public requests to the services that own them."""
 
 import asyncio
-from typing import Annotated
-from urllib.parse import urlencode
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
 
 import httpx
 import structlog
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from chassis.events import correlation_id
 from chassis.http.calls import EVENTS_HEADER, Call, authenticated
 from chassis.http.problems import Problem
-from gateway.orders.rules import GATEWAY, Barrier, awaited_events, barrier_after, owner_of, seconds_for
+from gateway.orders.rules import (
+    GATEWAY,
+    ORDERS,
+    Barrier,
+    awaited_events,
+    barrier_after,
+    order_of_part,
+    owner_of,
+    seconds_for,
+)
 from gateway.upstreams import Outgoing, Upstreams
 
 router = APIRouter(include_in_schema=False)
@@ -45,6 +55,7 @@ _NOT_RETURNED = frozenset(
 )
 _BARRIER_SECONDS = 2.0
 _MAX_AWAITED = 200
+NOTHING_YET: dict[str, Any] = {"items": [], "next_cursor": None}
 log = structlog.get_logger()
 
 
@@ -59,10 +70,22 @@ async def forward(request: Request, call: Annotated[Call, authenticated()]) -> R
         raise Problem(405, "method_not_allowed", f"{request.method} is not allowed here")
     upstreams: Upstreams = request.app.state.upstreams
     answer = await upstreams[owner].send(await _outgoing(request), seconds_for(path))
+    if answer.status_code == HTTPStatus.NOT_FOUND and await _not_heard_of_yet(request, upstreams, owner, path):
+        return JSONResponse(NOTHING_YET)
     barrier = barrier_after(request.method, path)
     if barrier and answer.is_success and (header := answer.headers.get(EVENTS_HEADER)):
         await _seen(upstreams, barrier, header)
     return _returned(answer)
+
+
+async def _not_heard_of_yet(request: Request, upstreams: Upstreams, owner: str, path: str) -> bool:
+    """Whether this asks for a part of an order that is the caller's but has not reached the part's owner yet."""
+    order = order_of_part(request.method, path)
+    if order is None or owner == ORDERS:
+        return False
+    target = f"/v1/orders/{quote(order, safe='')}".encode()
+    ask = Outgoing("GET", target, {"authorization": request.headers["authorization"]})
+    return (await upstreams[ORDERS].send(ask, seconds_for(path))).is_success
 
 
 async def _outgoing(request: Request) -> Outgoing:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 GATEWAY = "gateway"
+ORDERS = "crm"
 
 _OWNERS = {
     "crm": ("customers", "customers:batch", "orders", "orders:batch", "notifications"),
@@ -47,6 +48,14 @@ def owner_of(path: str) -> str | None:
     if segments[2] == "orders" and len(segments) > 4:
         return _OWNER_OF_ORDER_PART.get(segments[4], "crm")
     return _OWNER_OF_SEGMENT.get(segments[2])
+
+
+def order_of_part(method: str, path: str) -> str | None:
+    """The order whose parts a request lists, e.g. ``GET /v1/orders/SO-000001/shipments``; None for other requests."""
+    match method, path.split("/"):
+        case "GET", ["", "v1", "orders", order, _]:
+            return order
+    return None
 
 
 def seconds_for(path: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from chassis.events import EventMeta
 from contracts import crm, erp, mes
 from contracts.envelope import Event
-from contracts.values import plain
+from contracts.values import money_text, plain
 
 # A machine, a lot or a purchase order is nobody's own: its events may be shown to every order that depends on it.
 _SHARED = (
@@ -189,7 +189,7 @@ _SENTENCES: Mapping[type[Event], Callable[[Any], str]] = {
     erp.ShipmentShipped: lambda e: f"Shipment {e.shipment} left the house on {_day(e.shipped_at)}",
     erp.ShipmentDelivered: lambda e: f"Shipment {e.shipment} delivered on {_day(e.delivered_at)}",
     erp.ShipmentCancelled: lambda e: f"Shipment {e.shipment} cancelled",
-    erp.InvoicePosted: lambda e: f"Invoice {e.invoice} posted: {plain(e.amount)} {e.currency}",
+    erp.InvoicePosted: lambda e: f"Invoice {e.invoice} posted: {money_text(e.amount)} {e.currency}",
     erp.SupplierQualityCheckOpened: lambda e: (
         f"Supplier check {e.supplier_check} opened for {e.item} from {e.supplier}{_because(e.cause)}"
     ),
