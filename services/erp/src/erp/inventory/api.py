@@ -35,7 +35,7 @@ class Lot(BaseModel):
     supplier: str | None
     supplier_lot: str | None
     purchase_order: str | None
-    received_at: UtcTime
+    received_at: UtcTime | None = Field(description="empty while the receipt is on its way")
 
 
 class Stock(BaseModel):

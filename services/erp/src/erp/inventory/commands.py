@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import RowMapping, case, select, update
+from sqlalchemy import RowMapping, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from chassis.clock import new_id
@@ -57,6 +57,8 @@ async def receive(
     once. `held` is the status of a lot not known before. Raises Problem 422 when the lot is another item's.
     """
     lot = lot or await tx.number(lot_number, "R")
+    owed = await _owed(tx, lot) if reason == "production_receipt" else _ZERO
+    quantity -= owed
     entry = upsert(stock_lot).values(
         lot=lot,
         id=new_id(),
@@ -70,11 +72,18 @@ async def receive(
     )
     added = case((stock_lot.c.status == "scrapped", 0), else_=entry.excluded.quantity)
     entry = entry.on_conflict_do_update(
-        index_elements=[stock_lot.c.lot], set_={"quantity": stock_lot.c.quantity + added}
+        index_elements=[stock_lot.c.lot],
+        set_={
+            "quantity": stock_lot.c.quantity + added,
+            "owed": stock_lot.c.owed - owed,
+            "received_at": func.coalesce(stock_lot.c.received_at, entry.excluded.received_at),
+        },
     )
     row = await tx.first(entry.returning(stock_lot.c.item, stock_lot.c.status))
     if row is None or row["item"] != item:
         raise invalid("/lot", "lot_of_other_item", f"lot {lot!r} is not a lot of item {item!r}")
+    if quantity == 0:
+        return lot
     into_held = quantity if row["status"] == "held" else _ZERO
     move = Move(item, lot, quantity)
     await book(tx, [move], reason, held={item: into_held}, origin=origin, source_event=source_event, note=note)
@@ -82,6 +91,24 @@ async def receive(
         await book(tx, [Move(item, lot, -quantity)], "scrap", held={}, source_event=source_event, note=note)
         await post_scrap(tx, source_event or tx.cause.causation_id or lot, {item: quantity})
     return lot
+
+
+async def receive_ahead(tx: Tx, item: str, lot: str, quantity: Decimal, *, source_event: UUID | str) -> None:
+    """Put in what was already taken out of a produced lot whose receipt is still on its way; it brings less then."""
+    entry = upsert(stock_lot).values(
+        lot=lot, id=new_id(), item=item, quantity=quantity, owed=quantity, status="released"
+    )
+    entry = entry.on_conflict_do_update(
+        index_elements=[stock_lot.c.lot],
+        set_={"quantity": stock_lot.c.quantity + quantity, "owed": stock_lot.c.owed + quantity},
+    )
+    status = await tx.scalar(entry.returning(stock_lot.c.status))
+    held = {item: quantity if status == "held" else _ZERO}
+    await book(tx, [Move(item, lot, quantity)], "production_receipt", held=held, source_event=source_event, note=None)
+
+
+async def _owed(tx: Tx, lot: str) -> Decimal:
+    return Decimal(await tx.scalar(select(stock_lot.c.owed).where(stock_lot.c.lot == lot)) or 0)
 
 
 async def issue(
@@ -227,7 +254,7 @@ async def _change_picked(tx: Tx, change: Mapping[str, Decimal]) -> None:
 
 
 async def _set_status(tx: Tx, item: str, lot: str, status: str, earlier: Collection[str]) -> bool:
-    unknown = upsert(stock_lot).values(lot=lot, id=new_id(), item=item, quantity=0, status=status, received_at=tx.now)
+    unknown = upsert(stock_lot).values(lot=lot, id=new_id(), item=item, quantity=0, status=status)
     if (await tx.execute(unknown.on_conflict_do_nothing())).rowcount:
         return True
     change = (

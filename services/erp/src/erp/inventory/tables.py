@@ -37,8 +37,12 @@ stock_lot = Table(
     Column("supplier", Text),
     Column("supplier_lot", Text),
     Column("purchase_order", Text),
-    Column("received_at", DateTime(timezone=True), nullable=False),
+    # What was booked in ahead of the receipt because it had been used already: that much less comes with it.
+    Column("owed", QUANTITY, nullable=False, server_default="0"),
+    # Empty until the receipt is booked.
+    Column("received_at", DateTime(timezone=True)),
     CheckConstraint("quantity >= 0", name="quantity"),
+    CheckConstraint("owed >= 0", name="owed"),
     CheckConstraint("picked >= 0", name="picked"),
     CheckConstraint("status IN ('released', 'held', 'scrapped')", name="status"),
     CheckConstraint("status <> 'scrapped' OR quantity = 0", name="scrapped_is_empty"),

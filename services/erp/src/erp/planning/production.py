@@ -25,7 +25,7 @@ from contracts.mes import (
     WorkOrderScheduled,
 )
 from erp.finance.commands import post_adjustment, post_close, post_completion, post_issue
-from erp.inventory.commands import issue_many, lock_balances, receive
+from erp.inventory.commands import issue_many, lock_balances, receive, receive_ahead
 from erp.inventory.queries import find_lots
 from erp.inventory.rules import Move
 from erp.planning.commands import replan
@@ -184,6 +184,7 @@ async def _load_components(store: Store, plan: Plan) -> None:
 async def _available_moves(tx: Tx, consumed: Sequence[ConsumedLot], event_id: UUID) -> list[Move]:
     """What can be taken out of the lots, after what the books did not know of was put in.
 
+    A lot not received yet was produced: its receipt, overtaken by this, brings less then. Else the books are corrected.
     A lot scrapped meanwhile was written off with what had been consumed of it: only its value is put back.
     """
     lots = await find_lots(tx, [used.lot for used in consumed])
@@ -196,11 +197,15 @@ async def _available_moves(tx: Tx, consumed: Sequence[ConsumedLot], event_id: UU
             raise PermanentError(f"lot {used.lot} is not a lot of {used.item}")
         missing = max(used.quantity - left.get(used.lot, Decimal(0)), Decimal(0))
         left[used.lot] = max(left.get(used.lot, Decimal(0)) - used.quantity, Decimal(0))
-        if missing > 0:
+        scrapped = known is not None and known["status"] == "scrapped"
+        on_its_way = known is None or known["received_at"] is None
+        if missing > 0 and (scrapped or not on_its_way):
             found[used.item] += missing
-        if known is not None and known["status"] == "scrapped":
+        if scrapped:
             continue
-        if missing > 0:
+        if missing > 0 and on_its_way:
+            await receive_ahead(tx, used.item, used.lot, missing, source_event=event_id)
+        elif missing > 0:
             await receive(tx, used.item, used.lot, missing, "correction", source_event=event_id)
         moves.append(Move(used.item, used.lot, used.quantity))
     if found:
