@@ -11,7 +11,8 @@ from typing import Any
 from devkit.demo.floor import Floor, working_floor
 from devkit.demo.target import Target
 
-_LOOK_SECONDS = 1.0
+# Reading every order is work for the platform too.
+_LOOK_SECONDS = 3.0
 _DELIVERED = ("delivered", "closed", "cancelled")
 _PROMISED = ("promised", "in_production", "completed", "shipped", *_DELIVERED)
 

@@ -15,11 +15,15 @@ from typing import Any
 from chassis.clock import now
 from devkit.client import Api, ApiProblem
 
-_LOOK_SECONDS = 0.1
+# How often each looks at its list; a truck is not in a hurry.
+_DISPATCH_SECONDS, _SHIPPING_SECONDS, _BUYING_SECONDS = 0.15, 0.25, 1.0
+# How much of a dispatch list is read at a time.
+_LIST_LENGTH = 100
 _TRANSIT_HOURS = 8.0
 _SECONDS_PER_DAY = 86_400.0
 # A batch is reported when this share of the operation is done, so that progress is seen on the way.
 _REPORTS_PER_OPERATION = 2
+_WATCHED_SECONDS = 0.05
 
 
 @dataclass
@@ -42,21 +46,21 @@ class Floor:
     async def run(self) -> None:
         """Work until told to stop; raises what a worker could not handle."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._every_look(self._dispatch))
-            group.create_task(self._every_look(self._ship))
-            group.create_task(self._every_look(self._receive))
+            group.create_task(self._every(_DISPATCH_SECONDS, self._dispatch))
+            group.create_task(self._every(_SHIPPING_SECONDS, self._ship))
+            group.create_task(self._every(_BUYING_SECONDS, self._receive))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _every_look(self, look: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, seconds: float, look: Callable[[], Awaitable[None]]) -> None:
         while not self.stop.is_set():
             await look()
             failed = next((task for task in self._tasks if task.done() and task.exception()), None)
             if failed is not None:
                 await failed
             try:
-                await asyncio.wait_for(self.stop.wait(), _LOOK_SECONDS)
+                await asyncio.wait_for(self.stop.wait(), seconds)
             except TimeoutError:
                 continue
 
@@ -84,16 +88,14 @@ class Floor:
     async def _dispatch(self) -> None:
         """Each free machine takes the next operation of its dispatch list."""
         for state in ("paused", "ready"):
-            taken: set[str] = set()
-            async for operation in self.operator.items("/v1/operations", state=state):
+            # What is to start next comes first.
+            listed = await self.operator.get("/v1/operations", state=state, limit=_LIST_LENGTH)
+            for operation in listed["items"]:
                 station = operation["machine"] or operation["work_center"]
-                if operation["id"] in self._busy or station in self._busy or station in taken:
-                    continue
-                if operation["planned_start"] is None:
-                    continue
-                taken.add(station)
-                self._busy.add(station)
-                self._begin(operation["id"], self._work(operation, station))
+                planned = operation["planned_start"] is not None
+                if planned and operation["id"] not in self._busy and station not in self._busy:
+                    self._busy.add(station)
+                    self._begin(operation["id"], self._work(operation, station))
 
     async def _work(self, operation: dict[str, Any], station: str) -> None:
         try:
@@ -106,7 +108,7 @@ class Floor:
                 await self.on_start(started)
             remaining = Decimal(started["quantity"]) - Decimal(started["good"]) - Decimal(started["scrap"])
             seconds = _planned_seconds(operation)
-            for good, done in _portions(remaining):
+            for good, done in _portions(remaining, watched=seconds / self.speed > _WATCHED_SECONDS):
                 await self._pass(seconds * float(good / remaining))
                 report = {"good": str(good), "done": done}
                 key = f"{path}:report:{next(self._attempts)}"
@@ -164,9 +166,9 @@ def _planned_seconds(operation: dict[str, Any]) -> float:
     return max((end - start).total_seconds(), 0.0)
 
 
-def _portions(remaining: Decimal) -> list[tuple[Decimal, bool]]:
-    """What is reported when: whole pieces in two portions, a single piece at once."""
-    if remaining < _REPORTS_PER_OPERATION or remaining != remaining.to_integral_value():
+def _portions(remaining: Decimal, watched: bool) -> list[tuple[Decimal, bool]]:
+    """What is reported when: whole pieces in portions if that can be watched, else all at once."""
+    if not watched or remaining < _REPORTS_PER_OPERATION or remaining != remaining.to_integral_value():
         return [(remaining, True)]
     first = remaining // _REPORTS_PER_OPERATION
     return [(first, False), (remaining - first, True)]
