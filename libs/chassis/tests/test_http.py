@@ -170,7 +170,10 @@ async def test_a_repeated_write_answers_as_the_first_did(client: Client, databas
     assert again.headers["x-event-ids"] == first.headers["x-event-ids"]
     assert again.headers["idempotent-replay"] == "true"
     assert "idempotent-replay" not in first.headers
-    check_problem(await http.post("/v1/counters", json={"value": 6}, headers=key), 422, "idempotency_key_reused")
+    reused = check_problem(
+        await http.post("/v1/counters", json={"value": 6}, headers=key), 422, "idempotency_key_reused"
+    )
+    assert reused["errors"][0]["field"] == "Idempotency-Key"  # type: ignore[index]
     check_problem(
         await http.post("/v1/counters", json={}, headers={"Idempotency-Key": "x" * 256}), 422, "idempotency_key_invalid"
     )

@@ -171,6 +171,18 @@ def test_a_damaged_state_folder_is_one_line_for_the_user(
     (state_dir / "state.json").unlink()
 
 
+def test_a_state_folder_that_cannot_be_one_is_one_line_for_the_user(
+    orderloop: Callable[..., subprocess.CompletedProcess[str]], state_dir: Path
+) -> None:
+    state_dir.write_text("a file")
+    for command in ("up", "status"):
+        run = orderloop(command)
+        assert (run.returncode, run.stdout) == (1, "")
+        assert len(run.stderr.splitlines()) == 1
+        assert "ORDERLOOP_STATE" in run.stderr
+    state_dir.unlink()
+
+
 def test_data_without_its_secrets_is_not_overwritten(stand_ins: None, state_dir: Path) -> None:
     (state_dir / "postgres").mkdir(parents=True)
     with pytest.raises(PlatformError, match=r"secrets\.json is missing although .*postgres has data"):

@@ -32,7 +32,7 @@ async def test_a_request_reaches_its_owner_as_it_was_sent(make_gateway: MakeGate
     async with make_gateway(erp=behind.url) as gateway:
         headers = {
             **gateway.bearer("stock:write"),
-            "Idempotency-Key": "k-1",
+            "Idempotency-Key": b"k-\xe9",
             "If-Match": '"3"',
             "X-Correlation-Id": "corr-1",
             "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -42,7 +42,8 @@ async def test_a_request_reaches_its_owner_as_it_was_sent(make_gateway: MakeGate
     (sent,) = behind.requests
     assert (sent["method"], sent["path"], sent["query"]) == ("POST", "/v1/stock/A%2FB%20C", "x=1&x=%2B")
     assert sent["body"] == '{"quantity":"1.0"}'
-    for name in ("authorization", "idempotency-key", "if-match", "x-correlation-id", "traceparent"):
+    assert sent["headers"]["idempotency-key"] == "k-\u00e9"
+    for name in ("authorization", "if-match", "x-correlation-id", "traceparent"):
         assert sent["headers"][name] == {k.lower(): v for k, v in headers.items()}[name]
     assert sent["headers"]["content-type"] == "application/json"
 
@@ -72,7 +73,15 @@ async def test_without_a_good_token_nothing_is_sent_on(make_gateway: MakeGateway
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/unknown", "/v1/", "/nowhere", "/v1/orders/%2e%2e/%2e%2e/internal/applied", "/internal/x"]
+    "path",
+    [
+        "/v1/unknown",
+        "/v1/",
+        "/nowhere",
+        "/v1/orders/%2e%2e/%2e%2e/internal/applied",
+        "/internal/x",
+        "/internal/applied",
+    ],
 )
 async def test_unknown_paths_are_404(make_gateway: MakeGateway, behind: Behind, path: str) -> None:
     async with make_gateway(crm=behind.url, erp=behind.url, mes=behind.url) as gateway:
@@ -115,8 +124,11 @@ async def test_parts_of_an_order_that_has_not_arrived_are_none_yet(
 
 async def test_our_own_paths_are_not_sent_on(make_gateway: MakeGateway, behind: Behind) -> None:
     async with make_gateway(crm=behind.url) as gateway:
-        refused = await gateway.client.post("/v1/orders/SO-1/status", json={}, headers=gateway.bearer("orders:write"))
-    assert (refused.status_code, behind.requests) == (405, [])
+        headers = gateway.bearer("orders:write")
+        refused = await gateway.client.post("/v1/orders/SO-1/status", json={}, headers=headers)
+        unknown = await gateway.client.get("/v1/orders/SO-1/status/nothing", headers=headers)
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+    assert (unknown.status_code, behind.requests) == (404, [])
 
 
 async def test_a_service_that_is_away_is_a_clear_503(

@@ -251,6 +251,8 @@ async def test_disposition_needs_a_known_lot_a_reason_and_the_scope(
     assert (await client.get("/v1/lots/NONE/trace")).status_code == 404
     assert (await client.post("/v1/lots/SUG/hold", json={"reason": " "})).status_code == 422
     assert (await client.post("/v1/lots/SUG/hold", json={})).status_code == 422
+    nul = await client.post("/v1/lots/SUG/hold", json={"reason": "\x00"})
+    assert nul.json()["errors"][0]["field"] == "/reason"
     reader = {"Authorization": f"Bearer {issuer.token('quality:read')}"}
     assert (await client.post("/v1/lots/SUG/hold", json={"reason": "x"}, headers=reader)).status_code == 403
     assert (await client.get("/v1/lots/SUG/trace", params={"direction": "sideways"})).status_code == 422

@@ -43,6 +43,8 @@ class Service:
     api_tasks: Sequence[BackgroundTask] = ()
     settings: type[ServiceSettings] = ServiceSettings
     form_paths: Sequence[str] = ()
+    # Whether the world may reach it: then it answers no internal path.
+    public: bool = False
     # Called with the app before it serves, to put the service's own clients on `app.state`.
     prepare: Callable[[FastAPI, Context], None] | None = None
 
@@ -72,6 +74,8 @@ def create_app(service: Service, context: Context, with_api: bool = True) -> Fas
     app.state.checks = {"database": lambda: _check_database(context.database)}
     app.state.optional_checks = {}
     app.include_router(health.router)
+    if not service.public:
+        app.include_router(health.internal)
     if with_api:
         for router in service.routers:
             app.include_router(router)

@@ -22,6 +22,7 @@ def _prepare(app: FastAPI, context: Context) -> None:
     app.state.access = Access.create(context)
     app.state.upstreams = Upstreams({"crm": settings.crm_url, "erp": settings.erp_url, "mes": settings.mes_url})
     app.state.feed = StatusFeed(context)
+    app.state.own_routes = [*access_api.router.routes, *status_api.router.routes]
     document = PublicDocument(app, app.state.upstreams, SCOPES)
     app.openapi = document.document  # type: ignore[method-assign]
     app.add_middleware(RefreshedDocument, document=document)
@@ -36,5 +37,6 @@ SERVICE = Service(
     consumers=[merge("gateway.order-status", HANDLERS)],
     settings=GatewaySettings,
     form_paths=("/oauth/token",),
+    public=True,
     prepare=_prepare,
 )

@@ -133,7 +133,7 @@ class Upstream:
             answer = await client.request(
                 request.method,
                 self._url.copy_with(raw_path=request.target),
-                headers=request.headers,
+                headers=httpx.Headers(request.headers, encoding="latin-1"),
                 content=request.body or None,
             )
         except (httpx.ConnectError, httpx.ConnectTimeout):

@@ -14,10 +14,11 @@ from sqlalchemy import func, insert, select
 
 from chassis.db import Database, Reader, Tx
 from chassis.http.auth import Principal, TokenVerifier, unauthorized
-from chassis.http.problems import Problem, wrong_state
+from chassis.http.problems import FieldError, Problem, wrong_state
 from chassis.tables import idempotency_key
 
 EVENTS_HEADER = "X-Event-Ids"
+_KEY_HEADER = "Idempotency-Key"
 _MAX_KEY_LENGTH = 255
 _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,18})"?')
 _bearer = OAuth2(
@@ -47,11 +48,9 @@ class Call:
         With an ``Idempotency-Key`` the answer is stored in the same transaction and a repeat gets it again. Raises
         Problem 409 while the first is still running, 422 when the key was used with another request.
         """
-        key = self.request.headers.get("idempotency-key")
+        key = self.request.headers.get(_KEY_HEADER)
         if key is not None and not 0 < len(key) <= _MAX_KEY_LENGTH:
-            raise Problem(
-                422, "idempotency_key_invalid", f"Idempotency-Key must have 1 to {_MAX_KEY_LENGTH} characters"
-            )
+            raise _refused_key("idempotency_key_invalid", f"it must have 1 to {_MAX_KEY_LENGTH} characters")
         fingerprint = await self._fingerprint() if key else ""
 
         async def run(tx: Tx) -> Response:
@@ -84,7 +83,7 @@ class Call:
         if row is None:
             return None
         if row["fingerprint"] != fingerprint:
-            raise Problem(422, "idempotency_key_reused", "this Idempotency-Key was used with another request")
+            raise _refused_key("idempotency_key_reused", "it was used with another request")
         return Response(row["body"], row["status"], {**row["headers"], "Idempotent-Replay": "true"})
 
     async def _remember(self, tx: Tx, key: str, fingerprint: str, reply: Response) -> None:
@@ -98,6 +97,11 @@ class Call:
                 body=bytes(reply.body),
             )
         )
+
+
+def _refused_key(code: str, message: str) -> Problem:
+    error = FieldError(field=_KEY_HEADER, rule=code, message=message)
+    return Problem(422, code, f"{_KEY_HEADER}: {message}", [error])
 
 
 async def _given_version(

@@ -14,6 +14,7 @@ from chassis.db import Database
 from chassis.tables import inbox
 
 router = APIRouter(include_in_schema=False)
+internal = APIRouter(include_in_schema=False)
 # A readiness detail: (healthy, text). An optional one degrades but does not fail: without Kafka commands still commit.
 Check = Callable[[], Awaitable[tuple[bool, str]]]
 _FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.005, 0.08
@@ -50,7 +51,7 @@ async def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/internal/applied")
+@internal.get("/internal/applied")
 async def applied(
     request: Request,
     event: Annotated[list[UUID], Query(max_length=200)],

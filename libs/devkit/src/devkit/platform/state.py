@@ -88,8 +88,14 @@ class StateFolder:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other `up` and `down` commands away; raises BusyError when one is at work."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as file:
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            opened = (self.path / "lock").open("w")
+        except OSError as error:
+            raise PlatformError(
+                f"{self.path} cannot be the state folder ({error.strerror}): name another in ORDERLOOP_STATE"
+            ) from error
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -144,6 +150,10 @@ class StateFolder:
             return model.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise PlatformError(
+                f"{path} cannot be read ({error.strerror}): make it readable, or name another folder in ORDERLOOP_STATE"
+            ) from error
         except ValidationError as error:
             reason = error.errors()[0]
             where = ".".join(str(part) for part in reason["loc"])

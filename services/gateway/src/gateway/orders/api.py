@@ -9,10 +9,11 @@ import httpx
 import structlog
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 from chassis.events import correlation_id
 from chassis.http.calls import EVENTS_HEADER, Call, authenticated
-from chassis.http.problems import Problem
+from chassis.http.problems import Problem, not_found
 from gateway.orders.rules import (
     GATEWAY,
     ORDERS,
@@ -67,7 +68,7 @@ async def forward(request: Request, call: Annotated[Call, authenticated()]) -> R
     if owner is None:
         raise Problem(404, "not_found", f"{path} is unknown")
     if owner == GATEWAY:
-        raise Problem(405, "method_not_allowed", f"{request.method} is not allowed here")
+        raise _unanswered(request)
     upstreams: Upstreams = request.app.state.upstreams
     answer = await upstreams[owner].send(await _outgoing(request), seconds_for(path))
     if answer.status_code == HTTPStatus.NOT_FOUND and await _not_heard_of_yet(request, upstreams, owner, path):
@@ -76,6 +77,16 @@ async def forward(request: Request, call: Annotated[Call, authenticated()]) -> R
     if barrier and answer.is_success and (header := answer.headers.get(EVENTS_HEADER)):
         await _seen(upstreams, barrier, header)
     return _returned(answer)
+
+
+def _unanswered(request: Request) -> Problem:
+    """405 with what is allowed where a path is our own, else 404."""
+    own: list[Route] = request.app.state.own_routes
+    routes = [route for route in own if route.matches(request.scope)[0] is Match.PARTIAL]
+    if not routes:
+        return not_found("path", request.url.path)
+    allowed = ", ".join(sorted(method for route in routes for method in route.methods or ()))
+    return Problem(405, "method_not_allowed", f"{request.method} is not allowed here", headers={"Allow": allowed})
 
 
 async def _not_heard_of_yet(request: Request, upstreams: Upstreams, owner: str, path: str) -> bool:

@@ -10,15 +10,15 @@ from chassis.http.calls import Call, answer, requires
 from chassis.http.paging import ListQuery, Page
 from chassis.http.problems import not_found
 from contracts.mes import ConsumedLot
-from contracts.values import Code, PositiveQuantity, Quantity, Text, UtcTime
+from contracts.values import Code, PositiveQuantity, Quantity, UtcTime
 from mes.execution import commands
 from mes.records import OperationRecord
+from mes.texts import LotName, Operator, Remark
 from mes.workorders import queries
 
 router = APIRouter(prefix="/v1/operations", tags=["operations"])
 Reads = Annotated[Call, requires("production:read")]
 Executes = Annotated[Call, requires("execution:write")]
-Operator = Annotated[str, Field(max_length=100)]
 
 
 class OperationQuery(ListQuery):
@@ -37,7 +37,7 @@ class Action(BaseModel):
 
     operator: Operator | None = None
     machine: Code | None = None
-    reason: Text | None = None
+    reason: Remark | None = None
 
 
 class Consumed(BaseModel):
@@ -46,7 +46,7 @@ class Consumed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     item: Code
-    lot: Annotated[str, Field(min_length=1, max_length=64)]
+    lot: LotName
     quantity: PositiveQuantity
 
 
@@ -58,7 +58,7 @@ class NewReport(BaseModel):
     good: Quantity = Field(default=0, validate_default=True)
     scrap: Quantity = Field(default=0, validate_default=True)
     rework: Quantity = Field(default=0, validate_default=True)
-    reason: Text | None = None
+    reason: Remark | None = None
     consumed: list[Consumed] = Field(default_factory=list, max_length=200)
     done: bool = False
     at: UtcTime | None = Field(default=None, description="when it was made; now when left out")

@@ -15,20 +15,20 @@ from chassis.http.calls import Call, answer, requires
 from chassis.http.paging import ListQuery, Page
 from chassis.http.problems import invalid, not_found
 from contracts.mes import MachineState
-from contracts.values import Code, Quantity, Text, UtcTime
+from contracts.values import Code, Quantity, UtcTime
 from mes.execution import commands as execution
 from mes.execution import queries as execution_queries
 from mes.machines import commands, queries
 from mes.machines.rules import Output
 from mes.metadata import Row
 from mes.records import Record
+from mes.texts import Name, Remark
 from mes.workorders import queries as work
 
 router = APIRouter(prefix="/v1", tags=["machines"])
 Reads = Annotated[Call, requires("production:read")]
 Writes = Annotated[Call, requires("production:write")]
 Executes = Annotated[Call, requires("execution:write")]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
 _OEE_WINDOW = timedelta(days=1)
 
 
@@ -76,7 +76,7 @@ class NewState(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     state: MachineState
-    reason: Text | None = None
+    reason: Remark | None = None
     at: UtcTime | None = None
 
 

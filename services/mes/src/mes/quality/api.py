@@ -5,21 +5,20 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from chassis.http.calls import Call, answer, requires
 from chassis.http.paging import ListQuery, Page
 from contracts.mes import SuspectedInput
-from contracts.values import Text, plain
+from contracts.values import plain
 from mes.quality import commands, queries
 from mes.quality.rules import Measurement, Result, Severity
 from mes.records import Record
+from mes.texts import Characteristic, LotName, Remark
 
 router = APIRouter(prefix="/v1", tags=["quality"])
 
 Measure = Annotated[Decimal, Field(max_digits=18), PlainSerializer(plain, return_type=str, when_used="json")]
-LotName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-Characteristic = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
@@ -34,7 +33,7 @@ class Measured(BaseModel):
     sample_size: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     nonconforming: Count | None = None
     severity: Severity = "major"
-    description: Text = ""
+    description: Remark = ""
 
 
 class NewDefect(Measured):

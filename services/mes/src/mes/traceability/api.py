@@ -4,12 +4,13 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from chassis.http.calls import Call, answer, requires
 from chassis.http.paging import ListQuery, Page
 from contracts.values import Code, Quantity, SignedQuantity, UtcTime
 from mes.records import Record
+from mes.texts import Reason
 from mes.traceability import commands, queries
 from mes.traceability.rules import Status
 
@@ -56,7 +57,7 @@ class Disposition(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    reason: Reason
 
 
 class LotResult(BaseModel):
