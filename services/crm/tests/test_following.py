@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chassis.clock import new_id, now
 from chassis.events import DomainEvent
 from chassis.testing import published
-from contracts.crm import CustomerNotified
+from contracts.crm import CustomerNotified, OrderAmended
 from contracts.envelope import Reason
 from contracts.erp import (
     FulfilmentChanged,
@@ -52,7 +52,11 @@ def revised(order: dict[str, Any], old: int, new: int, text: str, version: int =
 
 
 def fulfilment(order: dict[str, Any], state: str, version: int = 1) -> FulfilmentChanged:
-    return FulfilmentChanged.model_validate({**head(order, version), "order_version": 1, "state": state, "lines": []})
+    none = dict.fromkeys(("reserved", "planned", "produced", "shipped", "delivered", "cancelled"), "0")
+    lines = [{**none, **{name: line[name] for name in ("line", "item", "quantity")}} for line in order["lines"]]
+    return FulfilmentChanged.model_validate(
+        {**head(order, version), "order_version": 1, "state": state, "lines": lines}
+    )
 
 
 def started(*orders: dict[str, Any]) -> OperationStarted:
@@ -162,6 +166,29 @@ async def test_a_cancelled_order_is_told_nothing_more_unless_it_had_left(crm: An
     await crm.tell(shipped(order), fulfilment(order, "shipped"))
     assert (await crm.get(order["id"]))["state"] == "shipped"
     assert await milestones(crm, order) == ["confirmed", "cancelled", "shipped"]
+
+
+async def test_what_was_amended_after_the_goods_left_is_taken_back_and_told(crm: Any) -> None:
+    order = await crm.place()
+    (line,) = order["lines"]
+    more = [{**line, "quantity": "9"}, {"line": 7, "item": "PRT-1", "quantity": "5"}]
+    path = f"/v1/orders/{order['id']}"
+    amended = await crm.client.patch(path, json={"lines": more}, headers={"If-Match": '"1"'})
+    assert amended.status_code == 200, amended.text
+    report = fulfilment(order, "shipped")
+    await crm.tell(report, report)
+    known = await crm.get(order["id"])
+    assert (known["state"], known["version"], known["lines"]) == ("shipped", 3, order["lines"])
+    assert (await published(crm.database, OrderAmended))[-1].changed == ["lines/1", "lines/7"]
+    assert (await milestones(crm, order)).count("amended_too_late") == 1
+
+
+async def test_an_amendment_that_reached_the_goods_in_time_stands(crm: Any) -> None:
+    order = await crm.place()
+    await crm.client.patch(f"/v1/orders/{order['id']}", json={"priority": 9}, headers={"If-Match": '"1"'})
+    await crm.tell(fulfilment(order, "shipped").model_copy(update={"order_version": 2}))
+    known = await crm.get(order["id"])
+    assert (known["version"], known["lines"]) == (2, order["lines"])
 
 
 async def test_reports_leave_the_version_a_client_amends_alone(crm: Any) -> None:

@@ -33,6 +33,15 @@ def test_a_revision_is_always_a_sentence_that_fits(hours: int, days: int, reason
     assert len(text) <= 1000
 
 
+def test_a_revision_of_seconds_does_not_compare_equal_times() -> None:
+    day = ETA.date()
+    text = sentences.promise_revised(
+        "SO-1", old_promise=day, new_promise=day, old_eta=ETA, new_eta=ETA + timedelta(seconds=30), reason="CUT-1 down"
+    )
+    assert "instead of" not in text
+    assert "still expected on 24 November 2026 at about" in text
+
+
 def test_a_revision_within_the_promise_says_the_promise_stays() -> None:
     text = sentences.promise_revised(
         "SO-1",

@@ -139,7 +139,7 @@ async def test_any_interleaving_gives_the_same_view(gateway: Gateway, random: Ra
                 reached = rank
         views.append([await view(gateway, story.order_id) for story in (first, second)])
     assert views[0] == views[1]
-    assert [one["stage"] for one in views[0]] == ["closed", "cancelled"]
+    assert [one["stage"] for one in views[0]] == ["closed", "closed"]
 
 
 async def test_progress_counts_work_in_process_and_reserved_goods(gateway: Gateway) -> None:
@@ -214,6 +214,15 @@ async def test_what_was_made_no_longer_matters_once_other_goods_are_shipped(gate
     assert (await view(gateway, story.number))["flags"] == []
     await fold(database, story.lot_state(mes.LotHeld, lot="L-OTHER"))
     assert (await view(gateway, story.number))["flags"] == ["held"]
+
+
+async def test_an_order_cancelled_after_it_left_is_shipped(gateway: Gateway) -> None:
+    story, database = OrderStory(), gateway.context.database
+    await fold(database, story.place(), story.cancel())
+    assert (await view(gateway, story.number))["stage"] == "cancelled"
+    await fold(database, story.fulfilment("shipped", shipped="4"))
+    shown = await view(gateway, story.number)
+    assert (shown["stage"], shown["progress"], shown["flags"]) == ("shipped", 100.0, [])
 
 
 async def test_a_cancelled_order_stays_cancelled(gateway: Gateway) -> None:

@@ -19,6 +19,7 @@ class Milestone(StrEnum):
     SHIPPED = "shipped"
     DELIVERED = "delivered"
     CANCELLED = "cancelled"
+    AMENDED_TOO_LATE = "amended_too_late"
 
 
 def confirmed(order: str, requested: date) -> str:
@@ -47,12 +48,19 @@ def promise_revised(
             f"Your order {order} is now expected on {day(new_day)} instead of {day(old_day)}; "
             f"the promised day, {day(new_promise)}, stays."
         )
-    else:
+    elif hour(old_eta) != hour(new_eta):
         told = (
             f"Your order {order} is still expected on {day(new_day)}, now at about {hour(new_eta)} instead of "
             f"{hour(old_eta)}."
         )
+    else:
+        told = f"Your order {order} is still expected on {day(new_day)} at about {hour(new_eta)}."
     return shortened(f"{told} The reason: {reason.rstrip('.')}.")
+
+
+def amended_too_late(order: str) -> str:
+    """Goods left before the amendment was known where they are."""
+    return f"Your order {order} had left our warehouse before your last change reached it; it stays as it was shipped."
 
 
 def started(order: str, item: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -192,6 +193,29 @@ async def follow(
         await tx.execute(changed.values(**moved, updated_at=tx.now))
     if notice is not None and rules.is_open(state):
         await notify(tx, [_notice(found, *notice(found), event_id)])
+
+
+async def take_back_late_amendments(
+    tx: Tx, order_id: UUID, shipped_version: int, quantities: Mapping[int, Decimal], event_id: UUID
+) -> None:
+    """Give an order that shipped at an earlier version the lines it shipped with, by number; the customer is told.
+
+    Its goods had left when the amendments after that version reached ERP, so they will never be fulfilled.
+    """
+    row = await tx.first(select(customer_order).where(customer_order.c.id == order_id).with_for_update())
+    if row is None or row["version"] <= shipped_version:
+        return
+    before = (await queries.lines_of(tx, [order_id]))[order_id]
+    changed = rules.changed_lines(before, after := rules.as_shipped(before, quantities))
+    if not changed:
+        return
+    found = {**row, "version": row["version"] + 1, "updated_at": tx.now}
+    await tx.execute(update(customer_order).where(customer_order.c.id == order_id).values(found))
+    await _save_lines(tx, order_id, changed)
+    names = [f"lines/{line.line}" for line in changed]
+    event = OrderAmended.model_validate({**_event(queries.record(found, after)), "changed": names})
+    tx.append(event, correlation_id=str(order_id))
+    await notify(tx, [_notice(found, Milestone.AMENDED_TOO_LATE, sentences.amended_too_late(row["number"]), event_id)])
 
 
 async def define_item(tx: Tx, item: ItemDefined) -> None:

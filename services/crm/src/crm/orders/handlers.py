@@ -64,11 +64,17 @@ async def on_promise_revised(tx: Tx, event: PromiseRevised, meta: EventMeta) -> 
 
 
 async def on_fulfilment_changed(tx: Tx, event: FulfilmentChanged, meta: EventMeta) -> None:
-    """Allocated, shipped, delivered, closed: the state follows; all allocated is told as completed."""
+    """Allocated, shipped, delivered, closed: the state follows; all allocated is told as completed.
+
+    What shipped stays as it shipped, whatever was amended meanwhile.
+    """
     reached = REACHED_BY_FULFILMENT[event.state]
     completed = (Milestone.COMPLETED, sentences.completed(event.order))
     notice = (lambda _order: completed) if reached is State.COMPLETED else None
     await commands.follow(tx, event.order_id, reached, meta.event_id, notice=notice)
+    if reached is State.SHIPPED:
+        quantities = {line.line: line.quantity for line in event.lines}
+        await commands.take_back_late_amendments(tx, event.order_id, event.order_version, quantities, meta.event_id)
 
 
 async def on_operation_started(tx: Tx, event: OperationStarted, meta: EventMeta) -> None:

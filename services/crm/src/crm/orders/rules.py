@@ -171,6 +171,16 @@ def agreed_lines(
     return tuple(sorted([*agreed.values(), *gone], key=lambda line: line.line))
 
 
+def as_shipped(before: Sequence[Line], quantities: Mapping[int, Decimal]) -> tuple[Line, ...]:
+    """The lines with the quantities that left the house, by line; one of which nothing was to leave is withdrawn."""
+    return tuple(
+        replace(line, quantity=quantity, withdrawn=False)
+        if (quantity := quantities.get(line.line, Decimal(0)))
+        else replace(line, withdrawn=True)
+        for line in before
+    )
+
+
 def changed_fields(before: Terms, after: Terms) -> list[str]:
     """Names of what differs; a line as ``lines/<line>``."""
     names = [f.name for f in fields(Terms) if f.name != "lines" and getattr(before, f.name) != getattr(after, f.name)]

@@ -6,7 +6,10 @@ from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
 STAGES = ("placed", "promised", "planned", "in_production", "completed", "shipped", "delivered", "closed")
-"""Stages in order; a view shows the highest that any fact vouches for, so it never goes back."""
+"""Stages in order; a view shows the highest that any fact vouches for, so it never goes back.
+
+A cancellation ranks before shipped: goods that left before it arrived did leave.
+"""
 CANCELLED = "cancelled"
 
 _STAGE_OF_FULFILMENT = {"allocated": "completed", "shipped": "shipped", "delivered": "delivered", "closed": "closed"}
@@ -186,7 +189,7 @@ def fulfilment_rank(state: str) -> int:
 
 
 def stage(facts: Facts) -> str:
-    """The furthest stage any fact vouches for; cancelled once the customer has withdrawn the order."""
+    """The furthest stage any fact vouches for; cancelled once the order was withdrawn before it left."""
     if _cancelled(facts):
         return CANCELLED
     vouched = {
@@ -205,7 +208,7 @@ def progress(facts: Facts) -> float:
     A line's done quantity is reserved + shipped, or, when that is more, what came from elsewhere than production plus
     Σ min(pegged, quantity − scrap) × percent / 100 over its work orders; never more than ordered. 100 once shipped.
     """
-    if _reached(facts, "shipped") and not _cancelled(facts):
+    if _reached(facts, "shipped"):
         return 100.0
     ordered = sum((line.quantity for line in facts.order.lines), _ZERO)
     if not ordered:
@@ -300,4 +303,6 @@ def _reached(facts: Facts, name: str) -> bool:
 
 
 def _cancelled(facts: Facts) -> bool:
+    if _reached(facts, "shipped"):
+        return False
     return facts.order.cancelled or (facts.fulfilment is not None and facts.fulfilment.state == CANCELLED)
