@@ -212,3 +212,10 @@ def test_a_stopped_machine_is_the_reason_of_work_it_delays_before_anything_else(
     assert strongest([own, down], ident(1), {"CUT"}, delayed=True) == down
     assert strongest([own, down], ident(1), {"CUT"}, delayed=False) == own
     assert strongest([own, down], ident(2), {"SEW"}, delayed=True) is None
+
+
+def test_who_merely_moved_is_told_when_it_is_time_to_tell_all() -> None:
+    moved = (NOW, Told(NOW + HOUR, {}), NOW + 2 * HOUR, {})
+    assert not is_news(*moved, stopped=frozenset(), concerned=False, tell_all=False)
+    assert is_news(*moved, stopped=frozenset(), concerned=True, tell_all=False)
+    assert is_news(*moved, stopped=frozenset(), concerned=False, tell_all=True)

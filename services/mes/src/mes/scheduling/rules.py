@@ -218,17 +218,18 @@ def is_news(
     *,
     stopped: frozenset[str],
     concerned: bool,
+    tell_all: bool = True,
 ) -> bool:
     """Whether a work order's schedule must be told: never was, lost or got capacity, left a stopped machine, moved.
 
-    A work order `concerned` by a trigger has moved from one minute on; any other from a minute and 2 % of the time it
-    has left, so that a plant nobody works in does not tell every end every minute.
+    A work order `concerned` by a trigger has moved from one minute on; any other, when it is time to `tell_all`, from a
+    minute and 2 % of the time it has left, so that a plant nobody works in does not tell every end every minute.
     """
     if told is None or (told.end is None) != (end is None):
         return True
     if any(told.machines.get(i) in stopped and machine != told.machines.get(i) for i, machine in machines.items()):
         return True
-    if told.end is None or end is None:
+    if told.end is None or end is None or not (concerned or tell_all):
         return False
     share = timedelta(0) if concerned else (told.end - now) / _NEWS_SHARE
     return abs(end - told.end) >= max(_MINUTE, share)

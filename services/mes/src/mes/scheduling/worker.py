@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from contracts.mes import ScheduledOperation, WorkOrderScheduled
 from mes.machines import queries as machines
 from mes.metadata import Row
 from mes.scheduling import rules
+from mes.scheduling.commands import request
 from mes.scheduling.tables import schedule_request
 from mes.texts import stopped_since
 from mes.workorders import commands as workorders
@@ -28,6 +30,8 @@ _POLL_SECONDS = 0.1
 _QUIET_SECONDS = 0.5
 # A large plant takes longer: runs that are not urgent take at most this share of the time.
 _BUSY_SHARE = 0.25
+# How long a work order told takes its readers, roughly.
+_TELL_SECONDS = 0.02
 # Any number; it names the advisory lock that lets one scheduler of the database run at a time.
 _ONE_AT_A_TIME = 7_415_001
 _FINISHED = ("done", "cancelled")
@@ -36,21 +40,34 @@ log = structlog.get_logger()
 
 
 async def keep_schedule(context: Context) -> None:
-    """Compute the schedule again soon after it was asked for: at once when urgent, else at most twice a second."""
-    not_before = time.monotonic()
+    """Compute the schedule again soon after it was asked for: at once when urgent, else at most twice a second.
+
+    Work orders that only gave way to others are told at leisure, the more of them the more seldom: for each of them
+    orders are promised anew.
+    """
+    not_before = tell_from = time.monotonic()
+    owed = False
     while not context.stopping.is_set():
         async with context.database.read() as reader:
             urgent = await reader.scalar(select(func.bool_or(schedule_request.c.urgent)))
         began = time.monotonic()
+        tell_all = began >= tell_from
         if urgent or (urgent is not None and began >= not_before):
             with SECONDS.time():
-                await context.database.write(reschedule)
+                told = await context.database.write(partial(reschedule, tell_all=tell_all))
             not_before = began + max(_QUIET_SECONDS, (time.monotonic() - began) / _BUSY_SHARE)
+            if tell_all:
+                tell_from = began + told * _TELL_SECONDS
+            owed = not tell_all
+        elif owed and tell_all:
+            await context.database.write(lambda tx: request(tx, "SCHEDULE", "other work on the same machines moved"))
         await pause(context.stopping, _POLL_SECONDS)
 
 
-async def reschedule(tx: Tx) -> int:
+async def reschedule(tx: Tx, tell_all: bool = True) -> int:
     """Answer every request for a schedule with one for the whole plant; returns how many work orders were told.
+
+    Unless it is time to `tell_all`, those that no request concerns and that merely moved are left for a later run.
 
     A work order another transaction holds or has just changed keeps its old times; it is asked for again.
     """
@@ -71,7 +88,7 @@ async def reschedule(tx: Tx) -> int:
     slots = rules.schedule(tx.now, units, [plan.job() for plan in plant])
     stopped = frozenset(unit.machine for unit in units if not unit.available)
     for plan in plant:
-        plan.take(slots, tx.now, triggers, stopped)
+        plan.take(slots, tx.now, triggers, stopped, tell_all)
     changed = [plan for plan in plant if plan.moved or plan.news]
     free = await workorders.lock_unchanged(tx, {plan.order.row["id"]: plan.order.row["version"] for plan in changed})
     saved = [plan for plan in changed if plan.order.row["id"] in free]
@@ -125,6 +142,7 @@ class _Plan:
         now: datetime,
         triggers: Iterable[rules.Trigger],
         stopped: frozenset[str],
+        tell_all: bool,
     ) -> None:
         """Compare with what was planned and told before."""
         self.slots = {o["id"]: slots[o["id"]] for o in self.open if o["id"] in slots}
@@ -142,7 +160,13 @@ class _Plan:
         )
         self.trigger = rules.strongest(triggers, row["id"], {o["work_center"] for o in self.open}, delayed)
         self.news = rules.is_news(
-            now, told, self.end, machines_now, stopped=stopped, concerned=self.trigger is not None
+            now,
+            told,
+            self.end,
+            machines_now,
+            stopped=stopped,
+            concerned=self.trigger is not None,
+            tell_all=tell_all,
         )
 
     def _machine(self, operation: Row) -> str | None:
