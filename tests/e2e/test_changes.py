@@ -100,6 +100,11 @@ async def test_scrapped_pieces_are_made_again(plant: Plant) -> None:
     await plant.stock_is(bolt, on_hand=1000 - 2 * 13, reserved=0)
 
 
+async def _promised(plant: Plant, order: str) -> dict[str, Any] | None:
+    view = await plant.status(order)
+    return view if view["reason"] else None
+
+
 async def test_a_bad_lot_is_held_checked_and_made_again(plant: Plant) -> None:
     """Lot held, supplier checked, the missing quantity planned again, ETA and reason moved, customer told."""
     center, _ = await plant.work_center("WC")
@@ -107,7 +112,8 @@ async def test_a_bad_lot_is_held_checked_and_made_again(plant: Plant) -> None:
     bolt = await plant.buy_item("BOLT", supplier=plant.code("SUP"), lead_time_days=3)
     part = await plant.make_item("PART", {bolt: "2"}, [(center, "0", "1")], standard_cost="5.00")
     order = (await plant.order(await plant.customer_number(), {part: "20"}))["number"]
-    view = await plant.stage(order, "planned")
+    await plant.stage(order, "planned")
+    view = await wait_until(lambda: _promised(plant, order), 10, "the promise")
     assert view["reason"]["code"] == "MATERIAL_SHORTAGE"
     assert bolt in view["reason"]["text"]
 

@@ -129,7 +129,7 @@ def test_the_foreground_restarts_what_ends_and_stops_everything_on_ctrl_c(stand_
             assert [name for name in PARTS if before[name] != after[name]] == ["erp"]
             assert after["erp"]
             foreground.send_signal(signal.SIGINT)
-            assert foreground.wait(30) == 0
+            assert foreground.wait(60) == 0
             assert platform.running() == []
         finally:
             foreground.kill()
@@ -260,7 +260,7 @@ def test_servers_of_the_test_plugin_die_with_a_killed_pytest(tmp_path: Path) -> 
     _poll(lambda: port_is_free(port))
 
 
-def _poll(condition: Callable[[], object], seconds: float = 30) -> None:
+def _poll(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not in time"

@@ -151,6 +151,7 @@ class _Loops:
         for declared in self._service.consumers:
             consumer = ConsumerRuntime(database, declared, kafka, stopping, slots)
             app.state.checks[f"consumer {consumer.group}"] = consumer.check
+            app.state.optional_checks[f"group {consumer.group}"] = consumer.joined
             work = functools.partial(self._after_topics, consumer.run)
             self._first.append(self._start(f"consumer {consumer.group}", work))
         self._first.append(self._start("topics", functools.partial(self._provision, topics)))

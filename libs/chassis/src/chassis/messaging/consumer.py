@@ -56,12 +56,17 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._lanes: dict[TopicPartition, Lane] = {}
         self._state = "connecting"
         self._halted = False
+        self._joined = False
         self._kafka: AIOKafkaConsumer | None = None
         self._processor: Processor | None = None
 
     async def check(self) -> tuple[bool, str]:
         """Readiness detail: false only when too many dead letters stopped the consumer."""
         return not self._halted, self._state
+
+    async def joined(self) -> tuple[bool, str]:
+        """Readiness detail: whether the group has given this member its partitions, if any."""
+        return self._joined, "in the group" if self._joined else "joining"
 
     async def run(self) -> None:
         """Consume until told to stop; raises when Kafka goes away or the consumer is stuck, to be run again."""
@@ -153,6 +158,7 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Lanes open with their partition's first records."""
+        self._joined = True
         log.info("partitions_assigned", group=self.group, partitions=len(list(assigned)))
 
     async def _watch(self, kafka: AIOKafkaConsumer) -> None:
@@ -212,5 +218,6 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
         with contextlib.suppress(asyncio.CancelledError):
             await self._commit(kafka, lanes)
         self._kafka = None
+        self._joined = False
         await stop_client(kafka, _STOP_SECONDS)
         await dead_letters.stop()

@@ -352,7 +352,9 @@ def _python(module: str) -> list[str]:
 
 
 def _is_ready(url: str) -> bool:
+    """Whether a service is ready without reserve: its consumers have joined their groups too."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == httpx.codes.OK
+        answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
     except httpx.TransportError:
         return False
+    return answer.is_success and all(check["ok"] for check in answer.json().get("checks", {}).values())

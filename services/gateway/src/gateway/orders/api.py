@@ -54,7 +54,7 @@ _NOT_RETURNED = frozenset(
         EVENTS_HEADER.lower(),
     }
 )
-_BARRIER_SECONDS = 2.0
+_BARRIER_SECONDS = 5.0
 _MAX_AWAITED = 200
 NOTHING_YET: dict[str, Any] = {"items": [], "next_cursor": None}
 log = structlog.get_logger()
@@ -126,7 +126,7 @@ async def _seen(upstreams: Upstreams, barrier: Barrier, header: str) -> None:
     ask = Outgoing("GET", f"/internal/applied?{query}".encode(), {"x-correlation-id": correlation_id.get() or ""})
     try:
         async with asyncio.timeout(_BARRIER_SECONDS):
-            answer = await upstreams[barrier.service].send(ask, 2 * _BARRIER_SECONDS)
+            answer = await upstreams[barrier.service].send(ask, _BARRIER_SECONDS)
         applied = answer.is_success and answer.json()["applied"]
     except (TimeoutError, Problem) as error:
         applied = False
