@@ -1,14 +1,24 @@
 """Value types shared by events and public records: quantities, money, days and times."""
 
+import re
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 MAX_QUANTITY = Decimal(1_000_000_000)
 MAX_MONEY = Decimal(1_000_000_000_000)
 
+_YEAR = re.compile(r"[0-9]{4}-")
 # ISO 4217 currencies whose minor unit is not 1/100.
 _MINOR_UNIT_DIGITS = {
     "JPY": 0,
@@ -43,6 +53,13 @@ def minor_units(amount: Decimal, currency: str) -> Decimal:
     """Round an amount half-even to the minor unit of its ISO 4217 currency."""
     digits = _MINOR_UNIT_DIGITS.get(currency, 2)
     return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN)
+
+
+def _no_number(value: Any) -> Any:
+    # Left to pydantic, a number would be read as a Unix timestamp.
+    if isinstance(value, int | float) or (isinstance(value, str) and not _YEAR.match(value)):
+        raise ValueError("a time is written as RFC 3339 says, e.g. 2026-01-31T12:00:00Z")
+    return value
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -87,7 +104,7 @@ SignedMoney = Annotated[
     *_AS_MONEY_TEXT,
 ]
 Percent = Annotated[Decimal, Field(ge=0, le=100), *_AS_NUMBER_TEXT]
-UtcTime = Annotated[AwareDatetime, AfterValidator(_to_utc), *_AS_TIME_TEXT]
+UtcTime = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_to_utc), *_AS_TIME_TEXT]
 Day = date
 # A code stands in URL paths, so it has no separator of theirs, no control character and no space at its ends.
 Code = Annotated[

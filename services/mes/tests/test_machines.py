@@ -89,6 +89,7 @@ async def test_time_goes_forward(shop: Any) -> None:
     ahead = (now() + timedelta(minutes=1)).isoformat()
     assert await shop.refused(path, {"state": "down", "at": ahead}) == (422, "not_in_future")
     assert (await shop.refused(path, {"state": "broken"}))[0] == 422
+    assert await shop.refused(path, {"state": "down", "at": late.timestamp() + 60}) == (422, "value_error")
     assert (await shop.get("/v1/machines/M-1"))["state"] == "idle"
 
 
@@ -161,6 +162,7 @@ async def test_oee_needs_a_window_and_a_machine(shop: Any) -> None:
     path = "/v1/machines/M-1/oee"
     backwards = {"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}
     assert (await shop.client.get(path, params=backwards)).status_code == 422
+    assert (await shop.client.get(path, params={"to": "0.5"})).status_code == 422
     assert (await shop.client.get("/v1/machines/M-9/oee")).status_code == 404
     assert (await shop.get(path))["produced"] == "0"
 
