@@ -11,8 +11,8 @@ import httpx
 
 # A token is renewed this many seconds before it expires.
 _RENEW_BEFORE_SECONDS = 30
-# 502 is a write whose outcome is unknown; with its key it is safe to repeat.
-_RETRY_STATUSES = (429, 502, 503)
+# 502 and 504 are writes whose outcome is unknown; with their key it is safe to repeat them.
+_RETRY_STATUSES = (429, 502, 503, 504)
 _RETRY_PAUSE_SECONDS = 0.25
 
 
@@ -43,7 +43,7 @@ class Api:
 
     gateway: str
     credentials: Credentials
-    patience_seconds: float = 60.0
+    patience_seconds: float = 120.0
     _token: str = ""
     _renew_at: float = 0.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -37,6 +37,8 @@ class Floor:
     # Called after each report with the answer; the demo's bad lot is found here.
     on_report: Callable[[dict[str, Any]], Awaitable[None]] | None = None
     on_start: Callable[[dict[str, Any]], Awaitable[None]] | None = None
+    # Trucks are loaded and unloaded at so many doors.
+    doors: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     # How often the plan had changed under the floor's hands.
     refused: int = 0
     _busy: set[str] = field(default_factory=set)
@@ -125,9 +127,11 @@ class Floor:
 
     async def _carry(self, shipment: dict[str, Any]) -> None:
         path = f"/v1/shipments/{shipment['id']}"
-        await self.warehouse.post(f"{path}/ship", key=f"{path}:ship:{next(self._attempts)}")
+        async with self.doors:
+            await self.warehouse.post(f"{path}/ship", key=f"{path}:ship:{next(self._attempts)}")
         await self._pass(_TRANSIT_HOURS * 3600)
-        await self.warehouse.post(f"{path}/deliver", key=f"{path}:deliver")
+        async with self.doors:
+            await self.warehouse.post(f"{path}/deliver", key=f"{path}:deliver")
 
     async def _receive(self) -> None:
         async for order in self.warehouse.items("/v1/purchase-orders", state="sent"):
@@ -147,7 +151,8 @@ class Floor:
             }
             for line in order["lines"]
         ]
-        await self.warehouse.post(path, {"lines": lines}, key=path)
+        async with self.doors:
+            await self.warehouse.post(path, {"lines": lines}, key=path)
 
 
 @asynccontextmanager
