@@ -121,14 +121,17 @@ class Floor:
             self._busy.discard(station)
 
     async def _ship(self) -> None:
-        async for shipment in self.warehouse.items("/v1/shipments", state="planned"):
-            if shipment["id"] not in self._busy:
-                self._begin(shipment["id"], self._carry(shipment))
+        # What is on the road without us was sent by a floor before this one.
+        for state in ("planned", "shipped"):
+            async for shipment in self.warehouse.items("/v1/shipments", state=state):
+                if shipment["id"] not in self._busy:
+                    self._begin(shipment["id"], self._carry(shipment))
 
     async def _carry(self, shipment: dict[str, Any]) -> None:
         path = f"/v1/shipments/{shipment['id']}"
-        async with self.doors:
-            await self.warehouse.post(f"{path}/ship", key=f"{path}:ship:{next(self._attempts)}")
+        if shipment["state"] == "planned":
+            async with self.doors:
+                await self.warehouse.post(f"{path}/ship", key=f"{path}:ship:{next(self._attempts)}")
         await self._pass(_TRANSIT_HOURS * 3600)
         async with self.doors:
             await self.warehouse.post(f"{path}/deliver", key=f"{path}:deliver")
