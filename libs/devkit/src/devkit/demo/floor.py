@@ -89,8 +89,8 @@ class Floor:
 
     async def _dispatch(self) -> None:
         """Each free machine takes the next operation of its dispatch list."""
-        for state in ("paused", "ready"):
-            # What is to start next comes first.
+        # What runs without us was begun by a floor before this one; of the rest, what is to start next comes first.
+        for state in ("running", "paused", "ready"):
             listed = await self.operator.get("/v1/operations", state=state, limit=_LIST_LENGTH)
             for operation in listed["items"]:
                 station = operation["machine"] or operation["work_center"]
@@ -101,11 +101,13 @@ class Floor:
 
     async def _work(self, operation: dict[str, Any], station: str) -> None:
         try:
-            verb = "resume" if operation["state"] == "paused" else "start"
-            body = {"operator": f"at {station}", **({"machine": operation["machine"]} if operation["machine"] else {})}
             path = f"/v1/operations/{operation['id']}"
-            key = f"{path}:{verb}:{next(self._attempts)}"
-            started = await self.operator.post(f"{path}/{verb}", body, key=key)
+            started = operation
+            if operation["state"] != "running":
+                verb = "resume" if operation["state"] == "paused" else "start"
+                machine = {"machine": operation["machine"]} if operation["machine"] else {}
+                key = f"{path}:{verb}:{next(self._attempts)}"
+                started = await self.operator.post(f"{path}/{verb}", {"operator": f"at {station}", **machine}, key=key)
             if self.on_start:
                 await self.on_start(started)
             remaining = Decimal(started["quantity"]) - Decimal(started["good"]) - Decimal(started["scrap"])
