@@ -172,7 +172,7 @@ async def test_api_and_worker_share_the_work_and_the_worker_has_no_api(service: 
             assert await bench.wait_heard(1) == [(made["id"], 1)]
             assert (await http.get(f"http://127.0.0.1:{worker}/v1/counters")).status_code == 404
             ready = (await http.get(f"http://127.0.0.1:{worker}/readyz")).json()
-            assert {"database", "relay", f"consumer {bench.group}"} == set(ready["checks"])
+            assert {"database", "relay", f"consumer {bench.group}", f"group {bench.group}"} == set(ready["checks"])
             metrics = (await http.get(f"http://127.0.0.1:{worker}/metrics")).text
     assert 'relay_leader{service="tally"} 1.0' in metrics
     assert f'events_handled_total{{group="{bench.group}",outcome="applied"}} 1.0' in metrics

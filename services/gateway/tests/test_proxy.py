@@ -245,7 +245,7 @@ async def test_a_write_is_answered_once_the_service_that_guards_the_next_has_see
         answered = await gateway.client.post("/v1/stock/receipts", json={}, headers=gateway.bearer("stock:write"))
     assert answered.status_code == 201
     (asked,) = guard.requests
-    assert asked["query"] == f"event={moved}&wait_ms=2000"
+    assert asked["query"] == f"event={moved}&wait_ms=5000"
     assert "authorization" not in asked["headers"]
 
 

@@ -75,6 +75,8 @@ def up(
     ORDERLOOP_DATABASE_URL (a superuser's URL) and ORDERLOOP_KAFKA (host:port) name servers to use instead of own ones.
     """
     signal.signal(signal.SIGTERM, _as_interrupt)
+    # A shell starts background jobs with Ctrl-C ignored; whoever sends it means it.
+    signal.signal(signal.SIGINT, _as_interrupt)
     with _Steps(quiet=as_json) as steps:
         platform = Platform(default_state_dir(), progress=steps)
         started = platform.start(port)
