@@ -142,14 +142,15 @@ class _Loops:
 
     def start_messaging(self, app: FastAPI, topics: Collection[Topic]) -> None:
         """Start relay and consumers, which wait until the topics exist."""
-        database, kafka, stopping = self._context.database, self._context.settings.kafka, self._context.stopping
-        relay = Relay(database, kafka, self._relay_stop)
+        database, settings, stopping = self._context.database, self._context.settings, self._context.stopping
+        kafka, security = settings.kafka, settings.kafka_security
+        relay = Relay(database, kafka, self._relay_stop, security)
         app.state.optional_checks["relay"] = relay.check
         self._last.append(self._start("relay", functools.partial(self._after_topics, relay.run)))
         # Consumers of one process share half the connections, so that requests always find one.
         slots = asyncio.Semaphore(max(1, database.pool_size // 2))
         for declared in self._service.consumers:
-            consumer = ConsumerRuntime(database, declared, kafka, stopping, slots)
+            consumer = ConsumerRuntime(database, declared, kafka, stopping, slots, security=security)
             app.state.checks[f"consumer {consumer.group}"] = consumer.check
             app.state.optional_checks[f"group {consumer.group}"] = consumer.joined
             work = functools.partial(self._after_topics, consumer.run)
@@ -205,7 +206,7 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
 
 
 async def _provision(service: Service, settings: ServiceSettings, topics: Collection[Topic]) -> None:
-    created = await ensure_topics(settings.kafka, topics, service.consumers)
+    created = await ensure_topics(settings.kafka, topics, service.consumers, settings.kafka_security)
     if created:
         log.info("topics_created", topics=created)
 
@@ -233,6 +234,8 @@ def check_declarations(service: Service, topics: Collection[Topic], events: Mapp
 
 def _settings_problems(error: ValidationError) -> str:
     def one(found: Mapping[str, Any]) -> str:
+        if not found["loc"]:
+            return str(found["msg"])
         name = "ORDERLOOP_" + "_".join(str(part) for part in found["loc"]).upper()
         return f"{name} is missing" if found["type"] == "missing" else f"{name}: {found['msg']}"
 

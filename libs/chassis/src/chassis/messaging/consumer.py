@@ -14,7 +14,7 @@ from chassis.db import Database, is_unavailable
 from chassis.messaging import metrics
 from chassis.messaging.deadletter import DeadLetterCap, DeadLetterCapExceeded, DeadLetters
 from chassis.messaging.handlers import Consumer
-from chassis.messaging.kafka import client_id, make_consumer, stop_client
+from chassis.messaging.kafka import OPEN, Security, client_id, make_consumer, stop_client
 from chassis.messaging.lanes import Lane, drain
 from chassis.messaging.retry import Processor
 from chassis.messaging.watchdog import Watchdog
@@ -45,11 +45,14 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
         bootstrap: str,
         stopping: asyncio.Event,
         slots: asyncio.Semaphore,
+        *,
+        security: Security = OPEN,
     ) -> None:
         self.group = consumer.group
         self._database = database
         self._consumer = consumer
         self._bootstrap = bootstrap
+        self._security = security
         self._stopping = stopping
         self._slots = asyncio.Semaphore(1) if consumer.serial else slots
         self._cap = DeadLetterCap(asyncio.get_running_loop().time)
@@ -70,9 +73,10 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def run(self) -> None:
         """Consume until told to stop; raises when Kafka goes away or the consumer is stuck, to be run again."""
-        dead_letters = DeadLetters(self._bootstrap, self.group)
+        dead_letters = DeadLetters(self._bootstrap, self.group, self._security)
         self._processor = Processor(self._database, self._consumer, dead_letters, self._cap, self._slots)
-        kafka = self._kafka = make_consumer(self._bootstrap, client_id(self._database.service, "consumer"), self.group)
+        name = client_id(self._database.service, "consumer")
+        kafka = self._kafka = make_consumer(self._bootstrap, name, self.group, self._security)
         kafka.subscribe(self._consumer.topics, listener=self)
         polling = asyncio.create_task(self._poll(kafka))
         watching = asyncio.create_task(self._watch(kafka))

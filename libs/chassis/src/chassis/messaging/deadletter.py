@@ -9,7 +9,7 @@ from datetime import datetime
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from chassis.messaging import metrics
-from chassis.messaging.kafka import DEAD_LETTER_BYTES, client_id, make_producer, stop_client
+from chassis.messaging.kafka import DEAD_LETTER_BYTES, OPEN, Security, client_id, make_producer, stop_client
 from chassis.messaging.provisioner import dead_letter_topic
 
 _MESSAGE_LENGTH = 1000
@@ -59,8 +59,9 @@ class DeadLetterCap:
 class DeadLetters:
     """Sends a consumer group's dead letters; its producer starts with the first."""
 
-    def __init__(self, bootstrap: str, group: str) -> None:
+    def __init__(self, bootstrap: str, group: str, security: Security = OPEN) -> None:
         self._bootstrap = bootstrap
+        self._security = security
         self._group = group
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
@@ -101,7 +102,8 @@ class DeadLetters:
         }
 
     async def _start(self) -> AIOKafkaProducer:
-        producer = make_producer(self._bootstrap, client_id(self._group, "dead-letters"), DEAD_LETTER_BYTES)
+        name = client_id(self._group, "dead-letters")
+        producer = make_producer(self._bootstrap, name, DEAD_LETTER_BYTES, self._security)
         try:
             await producer.start()
         except BaseException:

@@ -3,10 +3,14 @@
 import asyncio
 import os
 import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.helpers import create_ssl_context
 
 # A record larger than this travels in a batch of its own.
 BATCH_BYTES = 128 * 1024
@@ -21,12 +25,41 @@ _FETCH_BYTES = 256 * 1024
 log = structlog.get_logger()
 
 
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+
+
+@dataclass(frozen=True)
+class Security:
+    """How clients reach the broker and prove who they are: with SASL by SCRAM-SHA-512."""
+
+    protocol: Protocol = "PLAINTEXT"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The settings of an aiokafka client; raises OSError when the certificates cannot be read."""
+        options: dict[str, Any] = {"security_protocol": self.protocol}
+        if self.protocol in ("SSL", "SASL_SSL"):
+            options["ssl_context"] = create_ssl_context(cafile=self.ca_file)
+        if self.protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
+            options["sasl_mechanism"] = "SCRAM-SHA-512"
+            options |= {"sasl_plain_username": self.username, "sasl_plain_password": self.password}
+        return options
+
+
+OPEN = Security()
+"""A broker that asks nobody who they are."""
+
+
 def client_id(service: str, role: str) -> str:
     """How the broker's logs and quotas name this client."""
     return f"{service}-{role}-{socket.gethostname()}-{os.getpid()}"
 
 
-def make_producer(bootstrap: str, name: str, message_bytes: int = MESSAGE_BYTES) -> AIOKafkaProducer:
+def make_producer(
+    bootstrap: str, name: str, message_bytes: int = MESSAGE_BYTES, security: Security = OPEN
+) -> AIOKafkaProducer:
     """An idempotent producer (acks=all, no reordering on retry)."""
     return AIOKafkaProducer(
         bootstrap_servers=bootstrap,
@@ -36,10 +69,11 @@ def make_producer(bootstrap: str, name: str, message_bytes: int = MESSAGE_BYTES)
         max_batch_size=BATCH_BYTES,
         max_request_size=message_bytes,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        **security.options(),
     )
 
 
-def make_consumer(bootstrap: str, name: str, group: str) -> AIOKafkaConsumer:
+def make_consumer(bootstrap: str, name: str, group: str, security: Security = OPEN) -> AIOKafkaConsumer:
     """A group member that reads from the earliest event and commits only what it is told to."""
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
@@ -53,6 +87,7 @@ def make_consumer(bootstrap: str, name: str, group: str) -> AIOKafkaConsumer:
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         max_partition_fetch_bytes=_FETCH_BYTES,
         metadata_max_age_ms=60_000,
+        **security.options(),
     )
 
 

@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from chassis.messaging.handlers import Consumer
-from chassis.messaging.kafka import DEAD_LETTER_BYTES, MESSAGE_BYTES
+from chassis.messaging.kafka import DEAD_LETTER_BYTES, MESSAGE_BYTES, OPEN, Security
 
 # Copies of each partition where there are as many brokers.
 _REPLICAS = 3
@@ -39,7 +39,9 @@ def dead_letter_topic(topic: str, group: str) -> str:
     return f"{topic}.{group}.dlt"
 
 
-async def ensure_topics(bootstrap: str, topics: Collection[Topic], consumers: Iterable[Consumer]) -> list[str]:
+async def ensure_topics(
+    bootstrap: str, topics: Collection[Topic], consumers: Iterable[Consumer], security: Security = OPEN
+) -> list[str]:
     """Create what is missing of the topics and the consumers' dead-letter topics; returns the names created.
 
     Raises KafkaError when Kafka is away or refuses.
@@ -49,7 +51,9 @@ async def ensure_topics(bootstrap: str, topics: Collection[Topic], consumers: It
         **{topic.name: (topic.partitions, _settings(topic.retention_ms)) for topic in topics},
         **{name: (_DEAD_LETTER_PARTITIONS, _settings(-1, DEAD_LETTER_BYTES)) for name in dead_letters},
     }
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=_REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=bootstrap, request_timeout_ms=_REQUEST_TIMEOUT_MS, **security.options()
+    )
     try:
         await admin.start()
         described = await admin.describe_topics()

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from chassis.db import Database
 from chassis.messaging import metrics
-from chassis.messaging.kafka import BATCH_BYTES, client_id, make_producer, stop_client
+from chassis.messaging.kafka import BATCH_BYTES, OPEN, Security, client_id, make_producer, stop_client
 from chassis.waiting import pause
 
 _BATCH_ROWS = 1000
@@ -55,9 +55,10 @@ class Relay:
     A crash between Kafka's acknowledgement and the delete publishes again: consumers know events by their id.
     """
 
-    def __init__(self, database: Database, bootstrap: str, stop: asyncio.Event) -> None:
+    def __init__(self, database: Database, bootstrap: str, stop: asyncio.Event, security: Security = OPEN) -> None:
         self._database = database
         self._bootstrap = bootstrap
+        self._security = security
         self._stop = stop
         self._state = "connecting"
         self._measured_at = 0.0
@@ -69,7 +70,7 @@ class Relay:
     async def run(self) -> None:
         """Relay until told to stop; raises when Kafka or the database goes away, to be run again."""
         service = self._database.service
-        producer = make_producer(self._bootstrap, client_id(service, "relay"))
+        producer = make_producer(self._bootstrap, client_id(service, "relay"), security=self._security)
         try:
             await producer.start()
             connection = await self._connect()
