@@ -1,5 +1,7 @@
 """Processes we started: how they are started, recognised later, and stopped."""
 
+import atexit
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,6 +23,14 @@ _LOG_LIMIT_BYTES = 20_000_000
 # A child tied to us dies with the thread that started it, so one thread that lives as long as we do starts them all.
 _SPAWNER = ThreadPoolExecutor(1, "orderloop-spawner")
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@atexit.register
+def _reap() -> None:
+    """Collect the children that have ended, also those nobody asked about again after killing them."""
+    for pid, child in list(_CHILDREN.items()):
+        if child.poll() is not None:
+            del _CHILDREN[pid]
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,23 @@ class ProcessRef:
             os.kill(self.pid, sig)
         except ProcessLookupError:
             return False
+        return True
+
+    def freeze(self) -> bool:
+        """Stop it and all its descendants where they stand; False when it no longer runs."""
+        # The parent first, so that no child is born meanwhile.
+        return self.send(signal.SIGSTOP) and self._to_descendants(signal.SIGSTOP)
+
+    def thaw(self) -> bool:
+        """Let it and all its descendants go on; False when it no longer runs."""
+        return self._to_descendants(signal.SIGCONT) and self.send(signal.SIGCONT)
+
+    def _to_descendants(self, sig: signal.Signals) -> bool:
+        if not self.alive():
+            return False
+        for child in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(sig)
         return True
 
 
@@ -122,6 +149,7 @@ def spawn(
             start_new_session=True,
         ).result()
     ref = ProcessRef.of(popen.pid)
+    _reap()
     _CHILDREN[popen.pid] = popen
     return Child(name, popen, ref, log_file, log_start)
 
