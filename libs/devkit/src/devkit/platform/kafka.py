@@ -5,6 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
@@ -29,7 +30,6 @@ _SETTINGS = {
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "auto.create.topics.enable": "false",
     "offsets.topic.num.partitions": "1",
     "offsets.topic.replication.factor": "1",
@@ -51,6 +51,15 @@ _SETTINGS = {
 }
 
 
+@dataclass(frozen=True)
+class Door:
+    """A further listener: the broker listens at `port` and tells its clients to come to `advertised`."""
+
+    name: str
+    port: int
+    advertised: int
+
+
 def java_command(main_class: str, *arguments: str, jvm_options: Sequence[str] = ()) -> list[str]:
     """The command that runs a class of the Kafka archives, for the broker and for Kafka's console tools."""
     classpath = os.pathsep.join(str(jar) for jar in ensure_jars())
@@ -63,18 +72,19 @@ def start_kafka(
     controller_port: int,
     log_file: Path,
     *,
+    doors: Sequence[Door] = (),
     tied_to_us: bool = False,
     on_spawn: Callable[[ProcessRef], None] = lambda _: None,
 ) -> ProcessRef:
     """Start the broker of `data_folder` (made when new) on 127.0.0.1:`port` and wait until it takes requests.
 
-    Raises PlatformError.
+    `doors` are listeners for clients that come another way, such as through a proxy. Raises PlatformError.
     """
     data_folder = data_folder.resolve()
     log_folder = data_folder / "log"
     if not log_folder.exists():
         _format(data_folder, log_folder)
-    settings = _write_settings(data_folder / "server.properties", log_folder, port, controller_port)
+    settings = _write_settings(data_folder / "server.properties", log_folder, port, controller_port, doors)
     command = java_command("kafka.Kafka", str(settings), jvm_options=("-Xmx512m",))
     child = spawn("Kafka", wrapped(command, tied_to_us=tied_to_us), log_file)
     on_spawn(child.ref)
@@ -87,12 +97,15 @@ def stop_kafka(ref: ProcessRef) -> bool:
     return bool(stop([ref], patience_seconds=20))
 
 
-def _write_settings(path: Path, log_folder: Path, port: int, controller_port: int) -> Path:
+def _write_settings(path: Path, log_folder: Path, port: int, controller_port: int, doors: Sequence[Door] = ()) -> Path:
+    own = Door("PLAINTEXT", port, port)
+    listeners = [(door.name, door.port) for door in (own, *doors)] + [("CONTROLLER", controller_port)]
     settings = {
         **_SETTINGS,
         "log.dirs": str(log_folder),
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listeners": ",".join(f"{name}://127.0.0.1:{at}" for name, at in listeners),
+        "advertised.listeners": ",".join(f"{door.name}://127.0.0.1:{door.advertised}" for door in (own, *doors)),
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name, _ in listeners),
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
     }
     path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))

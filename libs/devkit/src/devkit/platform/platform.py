@@ -17,12 +17,14 @@ import httpx
 from devkit.platform import postgres
 from devkit.platform.errors import PlatformError
 from devkit.platform.jars import ensure_jars, jars_missing
-from devkit.platform.kafka import start_kafka, stop_kafka
+from devkit.platform.kafka import Door, start_kafka, stop_kafka
+from devkit.platform.layout import WHOLE, Layout
 from devkit.platform.ports import free_port, port_is_free
 from devkit.platform.processes import ProcessRef, run, spawn, stop, wrapped
 from devkit.platform.state import DEMO_CUSTOMER, SERVICES, Client, Secrets, State, StateFolder
 
 POSTGRES, KAFKA = "postgres", "kafka"
+_SERVERS = (POSTGRES, KAFKA)
 _CONTROLLER = "kafka_controller"
 _READY_SECONDS = 120.0
 _SERVICE_STOP_SECONDS = 10.0
@@ -34,14 +36,25 @@ Progress = Callable[[str, float | None], None]
 class Platform:
     """The platform whose state is in one folder; several can run side by side, each in its own folder.
 
-    `throwaway` is for tests: everything dies with this process, and a crash of the system may cost the data.
+    `throwaway` is for tests: everything dies with this process, and, unless `durable` says otherwise, a crash of the
+    system may cost the data. `layout` says which processes the services are.
     """
 
     def __init__(
-        self, state_dir: Path, *, throwaway: bool = False, progress: Progress = lambda _step, _took: None
+        self,
+        state_dir: Path,
+        *,
+        throwaway: bool = False,
+        durable: bool | None = None,
+        layout: Layout = WHOLE,
+        progress: Progress = lambda _step, _took: None,
     ) -> None:
         self.folder = StateFolder(state_dir)
+        self.layout = layout
+        # What a service's process gets on top of its environment when it is started next, by its name.
+        self.environment: dict[str, dict[str, str]] = {}
         self._throwaway = throwaway
+        self._durable = not throwaway if durable is None else durable
         self._progress = progress
         self._mutex = threading.Lock()
         self._aborted = False
@@ -50,7 +63,7 @@ class Platform:
     @property
     def gateway_url(self) -> str:
         """The base URL of the public API; raises PlatformError before the first start."""
-        return self._service_url("gateway", self._ever_started())
+        return self._url(self.layout.serving("gateway"), self._ever_started())
 
     @property
     def kafka(self) -> str:
@@ -60,6 +73,10 @@ class Platform:
     def database_url(self, service: str) -> str:
         """A plain `postgresql://` URL of a service's database; raises PlatformError before the first start."""
         return postgres.plain_url(_service_database(service, self._ever_started(), self._secrets()))
+
+    def port(self, name: str) -> int:
+        """The port of one part; raises PlatformError before the first start."""
+        return self._ever_started().ports[name]
 
     def client(self, role: str) -> Client:
         """The credentials made for a role; raises PlatformError before the first start."""
@@ -71,7 +88,7 @@ class Platform:
             *([POSTGRES] if state.outside_postgres is None else []),
             *([KAFKA] if state.outside_kafka is None else []),
         ]
-        return [*own_servers, *SERVICES]
+        return [*own_servers, *self.layout.parts]
 
     def running(self) -> list[str]:
         """The parts that run now."""
@@ -119,20 +136,38 @@ class Platform:
                 raise
             return missing
 
-    def restart(self, name: str) -> bool:
-        """Start again one part that has ended; False when it runs or a command has stopped it. Raises PlatformError."""
+    def restart(self, name: str, *, wait: bool = True) -> bool:
+        """Start again one part that has ended; False when it runs or a command has stopped it. Raises PlatformError.
+
+        Without `wait` a service is started and not waited for.
+        """
         with self.folder.lock():
             kept, state = self.folder.prepare(), self.folder.state()
             if name not in state.processes or _alive(state, name):
                 return False
-            self._start_part(name, state, kept)
+            self._start_part(name, state, kept, wait)
             return True
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a service's process is ready without reserve: its consumers have joined their groups too."""
+        return _is_ready(self._url(name, self._ever_started()))
 
     def kill(self, name: str, sig: signal.Signals = signal.SIGKILL) -> None:
         """Send one part a signal; raises PlatformError when it does not run."""
         ref = self.folder.state().processes.get(name)
         if ref is None or not ref.send(sig):
             raise PlatformError(f"{name} does not run")
+
+    def freeze(self, name: str) -> None:
+        """Stop one part where it stands, with all its processes, until it is thawed; raises PlatformError."""
+        ref = self.folder.state().processes.get(name)
+        if ref is None or not ref.freeze():
+            raise PlatformError(f"{name} does not run")
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen part go on; nothing when it has ended meanwhile."""
+        if ref := self.folder.state().processes.get(name):
+            ref.thaw()
 
     def stop(self) -> list[str]:
         """Stop every part: services, then Kafka, then PostgreSQL; returns those that were running."""
@@ -150,7 +185,7 @@ class Platform:
 
     def _stop(self, state: State, names: list[str]) -> list[str]:
         wanted = {name: ref for name, ref in state.processes.items() if name in names}
-        services = {ref: name for name, ref in wanted.items() if name in SERVICES}
+        services = {ref: name for name, ref in wanted.items() if name not in _SERVERS}
         stopped = [services[ref] for ref in stop(list(services), patience_seconds=_SERVICE_STOP_SECONDS)]
         if KAFKA in wanted and stop_kafka(wanted[KAFKA]):
             stopped.append(KAFKA)
@@ -165,10 +200,8 @@ class Platform:
         """Start the missing parts, each as soon as what it needs is there."""
         self._aborted = False
         with ThreadPoolExecutor(len(missing) + 1, "orderloop-up") as pool:
-            servers = {
-                name: pool.submit(self._start_part, name, state, kept) for name in missing if name not in SERVICES
-            }
-            wanted = [name for name in missing if name in SERVICES]
+            servers = {name: pool.submit(self._start_part, name, state, kept) for name in missing if name in _SERVERS}
+            wanted = [name for name in missing if name not in _SERVERS]
             databases = pool.submit(self._prepare_databases, servers.get(POSTGRES), wanted, state, kept)
             needed = [databases, *servers.values()]
             services = [pool.submit(self._start_after, needed, name, state, kept) for name in wanted]
@@ -187,7 +220,7 @@ class Platform:
         with self._step("demo customer"):
             self._ensure_demo_customer(state, kept)
 
-    def _start_part(self, name: str, state: State, kept: Secrets) -> None:
+    def _start_part(self, name: str, state: State, kept: Secrets, wait: bool = True) -> None:
         def record(ref: ProcessRef) -> None:
             self._record(name, ref, state)
 
@@ -199,7 +232,7 @@ class Platform:
                     state.ports[POSTGRES],
                     kept.postgres,
                     log_file,
-                    durable=not self._throwaway,
+                    durable=self._durable,
                     tied_to_us=self._throwaway,
                     on_spawn=record,
                 )
@@ -213,23 +246,26 @@ class Platform:
                     state.ports[KAFKA],
                     state.ports[_CONTROLLER],
                     log_file,
+                    doors=self._kafka_doors(state),
                     tied_to_us=self._throwaway,
                     on_spawn=record,
                 )
         else:
             with self._step(name):
-                command = wrapped([*_python(name), "all"], tied_to_us=self._throwaway)
+                part = self.layout.parts[name]
+                command = wrapped([*_python(part.service), part.role], tied_to_us=self._throwaway)
                 child = spawn(name, command, log_file, self._environment(name, state, kept), self.folder.path)
                 record(child.ref)
-                child.wait_ready(lambda: _is_ready(self._service_url(name, state)), _READY_SECONDS)
+                if wait:
+                    child.wait_ready(lambda: _is_ready(self._url(name, state)), _READY_SECONDS)
 
-    def _prepare_databases(self, server: Future[None] | None, services: list[str], state: State, kept: Secrets) -> None:
-        """Roles, databases and the newest revision of the given services' databases."""
+    def _prepare_databases(self, server: Future[None] | None, names: list[str], state: State, kept: Secrets) -> None:
+        """Roles, databases and the newest revision of the databases of the services these parts belong to."""
         if server:
             server.result()
         postgres.ensure_databases(_admin_url(state, kept), kept.databases)
         with self._step("migrations"):
-            urls = {service: _service_database(service, state, kept) for service in services}
+            urls = {service: _service_database(service, state, kept) for service in self.layout.services(names)}
             result = run(_python("devkit.platform.migrate"), json.dumps(urls))
             log_file = self.folder.logs / "migrations.log"
             log_file.write_text(result.stdout + result.stderr)
@@ -241,13 +277,17 @@ class Platform:
             future.result()
         self._start_part(name, state, kept)
 
-    def _environment(self, service: str, state: State, kept: Secrets) -> dict[str, str]:
-        """The environment contract of a service."""
+    def _environment(self, name: str, state: State, kept: Secrets) -> dict[str, str]:
+        """The environment contract of a service's process."""
+        service = self.layout.parts[name].service
+        database_url, kafka = _service_database(service, state, kept), _kafka_address(state)
+        if doors := self.layout.doors.get(service):
+            database_url, kafka = postgres.at_port(database_url, doors.postgres), f"127.0.0.1:{doors.kafka}"
         ours = {
-            "ORDERLOOP_DATABASE_URL": _service_database(service, state, kept),
-            "ORDERLOOP_KAFKA": _kafka_address(state),
+            "ORDERLOOP_DATABASE_URL": database_url,
+            "ORDERLOOP_KAFKA": kafka,
             "ORDERLOOP_HOST": "127.0.0.1",
-            "ORDERLOOP_PORT": str(state.ports[service]),
+            "ORDERLOOP_PORT": str(state.ports[name]),
             "ORDERLOOP_JWKS": str(self.folder.jwks),
             "ORDERLOOP_ISSUER": "orderloop",
         }
@@ -255,21 +295,33 @@ class Platform:
             ours |= {
                 "ORDERLOOP_SIGNING_KEY_FILE": str(self.folder.signing_key),
                 "ORDERLOOP_CLIENTS_FILE": str(self.folder.clients),
-                **{f"ORDERLOOP_{name.upper()}_URL": self._service_url(name, state) for name in ("crm", "erp", "mes")},
+                **{
+                    f"ORDERLOOP_{other.upper()}_URL": self._url(self.layout.serving(other), state)
+                    for other in ("crm", "erp", "mes")
+                },
             }
-        return {**os.environ, **ours, "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **ours, "PYTHONUNBUFFERED": "1", **self.environment.get(name, {})}
+
+    def _kafka_doors(self, state: State) -> list[Door]:
+        """Kafka's listeners beside its own: one for each service that reaches it through another port."""
+        return [
+            Door(service.upper(), state.ports[_door(service)], doors.kafka)
+            for service, doors in self.layout.doors.items()
+        ]
 
     def _choose_ports(self, state: State, missing: list[str], gateway_port: int | None) -> None:
         """Keep recorded ports; the gateway's is the asked one or the recorded one, the others may move when taken."""
-        recorded = state.ports.get("gateway")
-        if "gateway" not in missing:
+        gateway = self.layout.serving("gateway")
+        recorded = state.ports.get(gateway)
+        if gateway not in missing:
             if gateway_port not in (None, recorded):
                 raise PlatformError(f"the gateway already runs on port {recorded}: run `orderloop down` first")
         elif (wanted := gateway_port or recorded) is not None:
             if not port_is_free(wanted):
                 raise PlatformError(f"port {wanted} is taken by another program: free it, or choose one with --port")
-            state.ports["gateway"] = wanted
-        needed = [*missing, *([_CONTROLLER] if KAFKA in missing else [])]
+            state.ports[gateway] = wanted
+        beside_kafka = [_CONTROLLER, *(_door(service) for service in self.layout.doors)]
+        needed = [*missing, *(beside_kafka if KAFKA in missing else [])]
         for name in needed:
             while name not in state.ports or not port_is_free(state.ports[name]) or _shared(state.ports, name):
                 state.ports[name] = free_port()
@@ -292,7 +344,9 @@ class Platform:
     def _ensure_demo_customer(self, state: State, kept: Secrets) -> None:
         """Make the customer the demo's customer client is bound to, unless it is there."""
         admin = kept.clients["admin"]
-        with httpx.Client(base_url=self._service_url("gateway", state), timeout=15, trust_env=False) as http:
+        with httpx.Client(
+            base_url=self._url(self.layout.serving("gateway"), state), timeout=15, trust_env=False
+        ) as http:
             form = {"grant_type": "client_credentials", **admin.model_dump()}
             token = http.post("/oauth/token", data=form)
             if token.status_code != httpx.codes.OK:
@@ -308,8 +362,8 @@ class Platform:
             if not made.is_success and made.status_code != httpx.codes.CONFLICT:
                 raise PlatformError(f"cannot make customer {DEMO_CUSTOMER}: {made.status_code} {made.text[:200]}")
 
-    def _service_url(self, service: str, state: State) -> str:
-        return f"http://127.0.0.1:{state.ports[service]}"
+    def _url(self, name: str, state: State) -> str:
+        return f"http://127.0.0.1:{state.ports[name]}"
 
     def _ever_started(self) -> State:
         state = self.folder.state()
@@ -330,6 +384,11 @@ def _alive(state: State, name: str) -> bool:
 
 def _shared(ports: dict[str, int], name: str) -> bool:
     return any(port == ports[name] for other, port in ports.items() if other != name)
+
+
+def _door(service: str) -> str:
+    """The name of the port at which Kafka listens for one service."""
+    return f"kafka_{service}"
 
 
 def _admin_url(state: State, kept: Secrets) -> str:

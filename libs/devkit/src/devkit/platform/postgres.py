@@ -167,6 +167,12 @@ def url_for(admin_url: str, database: str, role: str | None = None, password: st
     return urlunsplit(parts._replace(path=f"/{database}"))
 
 
+def at_port(url: str, port: int) -> str:
+    """The same URL with another port."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{port}"))
+
+
 def ensure_databases(admin_url: str, passwords: Mapping[str, str]) -> None:
     """Make sure each name has a role and a database of that name, which no other role may connect to."""
     run_sync(_ensure_databases(admin_url, passwords))
