@@ -109,14 +109,9 @@ async def register_customers(call: Writes, body: NewCustomers) -> Response:
     read = [_read(customer) for customer in body.customers]
 
     async def register(tx: Tx) -> dict[str, Any]:
-        wanted = [customer.model_dump() for customer in read if isinstance(customer, NewCustomer)]
-        outcomes = iter(await commands.register_each(tx, wanted))
-        return {
-            "items": [
-                batches.result(index, "customer", customer if isinstance(customer, Problem) else next(outcomes))
-                for index, customer in enumerate(read)
-            ]
-        }
+        return await batches.write_each(
+            "customer", read, lambda wanted: commands.register_each(tx, [customer.model_dump() for customer in wanted])
+        )
 
     return await call.write(register, CustomerResults)
 

@@ -205,14 +205,9 @@ async def place_orders(call: Writes, body: NewOrders) -> Response:
     read = [_read(order, owner) for order in body.orders]
 
     async def place(tx: Tx) -> dict[str, Any]:
-        wanted = [order for order in read if isinstance(order, WantedOrder)]
-        outcomes = iter(await commands.place_each(tx, wanted, owner, _house_currency(call)))
-        return {
-            "items": [
-                batches.result(index, "order", order if isinstance(order, Problem) else next(outcomes))
-                for index, order in enumerate(read)
-            ]
-        }
+        return await batches.write_each(
+            "order", read, lambda wanted: commands.place_each(tx, wanted, owner, _house_currency(call))
+        )
 
     return await call.write(place, BatchAnswer)
 
