@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Identity,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    false,
     func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -61,6 +63,8 @@ inbox = Table(
     Column("consumer", Text, primary_key=True),
     Column("event_id", Uuid, primary_key=True),
     Column("handled_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    # An operator gave the event up: it is known, so that it never takes effect.
+    Column("skipped", Boolean, nullable=False, server_default=false()),
     Index(None, "event_id"),
 )
 

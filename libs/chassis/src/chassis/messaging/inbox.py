@@ -39,15 +39,15 @@ async def apply(tx: Tx, consumer: Consumer, deliveries: Sequence[Delivery]) -> i
     return applied
 
 
-async def remember(tx: Tx, group: str, event_ids: Sequence[UUID]) -> set[UUID]:
-    """Record events as applied by a consumer; returns those that were not recorded before.
+async def remember(tx: Tx, group: str, event_ids: Sequence[UUID], *, skipped: bool = False) -> set[UUID]:
+    """Record events as applied (or given up) by a consumer; returns those that were not recorded before.
 
     A zombie holding the same event blocks here until its transaction ends, so the effect happens once.
     """
     if not event_ids:
         return set()
-    rows = select(literal(group), func.unnest(literal(list(event_ids), ARRAY(Uuid))))
-    statement = insert(inbox).from_select(["consumer", "event_id"], rows).on_conflict_do_nothing()
+    rows = select(literal(group), func.unnest(literal(list(event_ids), ARRAY(Uuid))), literal(skipped))
+    statement = insert(inbox).from_select(["consumer", "event_id", "skipped"], rows).on_conflict_do_nothing()
     return set((await tx.execute(statement.returning(inbox.c.event_id))).scalars())
 
 

@@ -22,7 +22,7 @@ _MEASURE_SECONDS = 5.0
 _ACK_SECONDS = 30.0
 _STOP_SECONDS = 1.0
 # Session advisory lock of the leader; advisory locks are per database, so every service may use the same number.
-_LEADER_LOCK = 0x6F7574626F78
+LEADER_LOCK = 0x6F7574626F78
 _COUNTED_ROWS = 10_000
 
 # A parked row blocks later rows of its key: they must not overtake it.
@@ -106,7 +106,7 @@ class Relay:
     async def _lead(self, connection: asyncpg.Connection) -> bool:
         """Wait for leadership; False when told to stop first."""
         while not self._stop.is_set():
-            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER_LOCK):
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK):
                 self._state = "leader"
                 log.info("relay_leads")
                 return True
