@@ -30,8 +30,8 @@ _POLL_SECONDS = 0.1
 _QUIET_SECONDS = 0.5
 # A large plant takes longer: runs that are not urgent take at most this share of the time.
 _BUSY_SHARE = 0.25
-# How long a work order told takes its readers, roughly.
-_TELL_SECONDS = 0.02
+# How long a work order told takes its readers at the most, so that they are never left behind by merely moved work.
+_TELL_SECONDS = 0.1
 # Any number; it names the advisory lock that lets one scheduler of the database run at a time.
 _ONE_AT_A_TIME = 7_415_001
 _FINISHED = ("done", "cancelled")
