@@ -9,11 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from chassis.service import create_app
 from chassis.testing import TestIssuer
+from devkit.platform.signing import KeyRing
 from devkit.service_testing import fresh_database
 from devkit.testing import PostgresTestServer, free_port
 from gateway.access.keys import SigningKey
@@ -31,10 +30,7 @@ from gateway_support import SECRETS, Behind, Gateway, MakeGateway, served
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a signing key, its key set and a clients file."""
     folder = tmp_path_factory.mktemp("keys")
-    private = Ed25519PrivateKey.generate()
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (folder / "key.pem").write_bytes(pem)
-    (folder / "jwks.json").write_text(json.dumps({"keys": [SigningKey(private).public_jwk]}))
+    KeyRing(folder).ensure()
     return folder
 
 
@@ -67,18 +63,19 @@ def make_gateway(database_url: str, keys: Path, clients_file: Path) -> MakeGatew
     """Makes a gateway; name the URLs of the services that are up."""
 
     @asynccontextmanager
-    async def make(**urls: str) -> AsyncIterator[Gateway]:
+    async def make(*, trusted_proxies: list[str] | None = None, **urls: str) -> AsyncIterator[Gateway]:
         nowhere = f"http://127.0.0.1:{free_port()}"
         settings = GatewaySettings(
             database_url=database_url,
             jwks=str(keys / "jwks.json"),
-            signing_key_file=keys / "key.pem",
+            signing_key_file=keys / "signing-key.pem",
             clients_file=clients_file,
+            trusted_proxies=trusted_proxies or [],
             **{f"{name}_url": urls.get(name, nowhere) for name in ("crm", "erp", "mes")},
         )
         context = SERVICE.context(settings)
         app = create_app(SERVICE, context)
-        issuer = TestIssuer(SigningKey.load(keys / "key.pem").jwk, keys / "jwks.json")
+        issuer = TestIssuer(SigningKey.load(keys / "signing-key.pem").jwk, keys / "jwks.json")
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             yield Gateway(client, app, context, issuer)

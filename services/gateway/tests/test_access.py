@@ -1,5 +1,6 @@
 """Access tokens and clients, as their users see them."""
 
+import asyncio
 import json
 import os
 from base64 import b64encode
@@ -7,11 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gateway_support import SECRETS, Gateway
+from gateway_support import SECRETS, Gateway, MakeGateway
 from sqlalchemy import text
 
-from gateway.access.rules import ROLES, secret_digest
-from gateway.access.throttle import FREE_FAILURES
+from gateway.access.rules import FREE_FAILURES, ROLES, secret_digest
 
 
 def form(role: str = "sales", **changes: str) -> dict[str, str]:
@@ -68,6 +68,7 @@ async def test_a_token_can_be_narrowed(gateway: Gateway) -> None:
         ({"client_secret": "wrong"}, 401, "invalid_client"),
         ({"client_id": "nobody"}, 401, "invalid_client"),
         ({"client_id": "\x00"}, 401, "invalid_client"),
+        ({"client_id": "\u00e9" * 255}, 401, "invalid_client"),
         ({"scope": "finance:read"}, 400, "invalid_scope"),
         ({"grant_type": "password"}, 400, "unsupported_grant_type"),
         ({"grant_type": ""}, 400, "invalid_request"),
@@ -93,13 +94,52 @@ async def test_a_malformed_basic_header_is_refused(gateway: Gateway, header: str
     assert refused.headers["www-authenticate"].startswith("Basic")
 
 
-async def test_guessing_a_secret_is_slowed(gateway: Gateway) -> None:
+async def test_guessing_a_secret_is_slowed_whichever_process_answers(make_gateway: MakeGateway) -> None:
+    async with make_gateway() as one, make_gateway() as other:
+        for turn in range(FREE_FAILURES):
+            assert (await ask((one, other)[turn % 2], form(client_secret="guess"))).status_code == 401
+        for process in (one, other):
+            slowed = await ask(process, form())
+            assert (slowed.status_code, slowed.json()["error"]) == (429, "slow_down")
+            assert int(slowed.headers["retry-after"]) >= 1
+            assert (await ask(process, form("admin"))).status_code == 200
+
+
+async def test_a_stranger_elsewhere_does_not_lock_a_client_out(gateway: Gateway) -> None:
+    elsewhere = httpx.ASGITransport(gateway.app, client=("203.0.113.9", 1))
+    async with httpx.AsyncClient(transport=elsewhere, base_url="http://gateway") as stranger:
+        for _ in range(FREE_FAILURES + 1):
+            answer = await stranger.post("/oauth/token", data=form(client_secret="guess"))
+        assert answer.status_code == 429
+    assert (await ask(gateway, form())).status_code == 200
+
+
+async def test_after_the_pause_the_right_secret_ends_the_slowing(gateway: Gateway) -> None:
+    for _ in range(FREE_FAILURES):
+        await ask(gateway, form(client_secret="guess"))
+    assert (await ask(gateway, form())).status_code == 429
+    await time_passes(gateway, "6 seconds")
+    assert (await ask(gateway, form())).status_code == 200
     for _ in range(FREE_FAILURES):
         assert (await ask(gateway, form(client_secret="guess"))).status_code == 401
-    slowed = await ask(gateway, form())
-    assert slowed.status_code == 429
-    assert int(slowed.headers["retry-after"]) >= 1
-    assert (await ask(gateway, form("admin"))).status_code == 200
+
+
+async def test_failures_long_ago_are_forgotten(gateway: Gateway) -> None:
+    for name in ("gone", "demo-sales"):
+        for _ in range(FREE_FAILURES):
+            await ask(gateway, form(client_id=name, client_secret="guess"))
+    await time_passes(gateway, "1 hour")
+    assert (await ask(gateway, form(client_secret="guess"))).status_code == 401
+    async with gateway.context.database.read() as reader:
+        rows = await reader.all(text("SELECT client_id, failures FROM token_failure"))
+    assert [tuple(row.values()) for row in rows] == [("demo-sales", 1)]
+
+
+async def time_passes(gateway: Gateway, interval: str) -> None:
+    """As if the failures so far had been longer ago."""
+    await gateway.context.database.write(
+        lambda tx: tx.execute(text(f"UPDATE token_failure SET last_at = last_at - interval '{interval}'"))
+    )
 
 
 async def test_the_key_set_is_the_one_that_verifies(gateway: Gateway, keys: Path) -> None:
@@ -198,3 +238,35 @@ async def test_only_an_admin_manages_clients(gateway: Gateway) -> None:
     admin = gateway.bearer("clients:write")
     for unknown in ("nobody", "%00"):
         assert (await gateway.client.delete(f"/v1/clients/{unknown}", headers=admin)).status_code == 404
+
+
+async def test_an_admin_cannot_lock_everybody_out(gateway: Gateway) -> None:
+    async def disable(client: str, caller: str) -> httpx.Response:
+        token = gateway.issuer.token("clients:write", client=caller, role="admin")
+        return await gateway.client.delete(f"/v1/clients/{client}", headers={"Authorization": f"Bearer {token}"})
+
+    admin = gateway.bearer("clients:write")
+    assert (
+        await gateway.client.post("/v1/clients", json={"client_id": "two", "role": "admin"}, headers=admin)
+    ).is_success
+    itself = await disable("demo-admin", "demo-admin")
+    assert (itself.status_code, itself.json()["code"]) == (409, "own_client")
+    assert (await disable("demo-admin", "two")).status_code == 200
+    # Its token lives on, and it would disable the last one left.
+    last = await disable("two", "demo-admin")
+    assert (last.status_code, last.json()["code"]) == (409, "last_admin")
+
+
+async def test_two_admins_cannot_disable_one_another_at_once(gateway: Gateway) -> None:
+    admin = gateway.bearer("clients:write")
+    assert (
+        await gateway.client.post("/v1/clients", json={"client_id": "two", "role": "admin"}, headers=admin)
+    ).is_success
+    tokens = {name: gateway.issuer.token("clients:write", client=name, role="admin") for name in ("demo-admin", "two")}
+    answers = await asyncio.gather(
+        *(
+            gateway.client.delete(f"/v1/clients/{other}", headers={"Authorization": f"Bearer {tokens[name]}"})
+            for name, other in (("demo-admin", "two"), ("two", "demo-admin"))
+        )
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 409]

@@ -1,9 +1,21 @@
 """Roles, secrets, key ids and the slowing of guesses."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from gateway.access.rules import ROLES, SCOPES, binding_error, granted_scopes, secret_digest, secret_matches, thumbprint
-from gateway.access.throttle import FREE_FAILURES, Throttle
+from gateway.access.rates import Rates
+from gateway.access.rules import (
+    FREE_FAILURES,
+    ROLES,
+    SCOPES,
+    binding_error,
+    granted_scopes,
+    next_attempt,
+    secret_digest,
+    secret_matches,
+    thumbprint,
+)
 
 
 def test_a_customer_may_only_use_what_is_its_own() -> None:
@@ -67,30 +79,25 @@ def test_key_id_is_the_thumbprint_of_rfc_8037() -> None:
 
 
 def test_guessing_is_slowed_after_the_free_failures_and_ever_more() -> None:
-    throttle, key = Throttle(), ("sales", "10.0.0.1")
-    for _ in range(FREE_FAILURES):
-        assert throttle.pause(key, 0.0) == 0.0
-        throttle.failed(key, 0.0)
-    first = throttle.pause(key, 0.0)
-    assert first > 0
-    assert throttle.pause(("sales", "10.0.0.2"), 0.0) == 0.0
-    assert throttle.pause(key, first) == 0.0
-    throttle.failed(key, first)
-    assert throttle.pause(key, first) == 2 * first
+    last = datetime(2026, 1, 1, tzinfo=UTC)
+    pauses = [(next_attempt(failures, last) - last).total_seconds() for failures in range(FREE_FAILURES + 10)]
+    assert pauses[:FREE_FAILURES] == [0] * FREE_FAILURES
+    assert pauses[FREE_FAILURES : FREE_FAILURES + 3] == [5, 10, 20]
+    assert pauses[-1] == max(pauses) == 300
 
 
-def test_success_forgets_failures() -> None:
-    throttle, key = Throttle(), ("sales", "10.0.0.1")
-    for _ in range(FREE_FAILURES):
-        throttle.failed(key, 0.0)
-    throttle.succeeded(key)
-    assert throttle.pause(key, 0.0) == 0.0
+def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
+    rates = Rates(per_second=2, burst=3)
+    assert [rates.take("app", 0) for _ in range(3)] == [0, 0, 0]
+    assert rates.take("app", 0) == 0.5
+    assert rates.take("other", 0) == 0
+    assert rates.take("app", 0.5) == 0
+    assert rates.take("app", 0.5) == 0.5
+    assert [rates.take("app", 1000) for _ in range(4)] == [0, 0, 0, 0.5]
 
 
-def test_failures_are_forgotten_in_time() -> None:
-    throttle, key = Throttle(), ("sales", "10.0.0.1")
-    for _ in range(2 * FREE_FAILURES):
-        throttle.failed(key, 0.0)
-    assert throttle.pause(key, 3600.0) == 0.0
-    throttle.failed(key, 3600.0)
-    assert throttle.pause(key, 3600.0) == 0.0
+def test_buckets_of_those_who_stopped_asking_are_dropped() -> None:
+    rates = Rates(per_second=1, burst=1)
+    for index in range(20_000):
+        rates.take(f"app-{index}", index)
+    assert len(rates._buckets) == 10_000

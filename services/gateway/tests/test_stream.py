@@ -18,6 +18,7 @@ from contracts import mes
 from devkit.testing import wait_until
 from gateway.service import SERVICE
 from gateway.status import api
+from gateway.status.streams import Streams
 
 (CONSUMER,) = SERVICE.consumers
 
@@ -186,3 +187,21 @@ async def test_who_may_not_see_the_order_gets_no_stream(live: Live, headers: dic
     refused = await live.http.get(path, headers=bearer if headers else {})
     assert refused.status_code == status
     assert refused.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_stream_gives_its_place_back_when_it_ends(live: Live) -> None:
+    live.gateway.app.state.streams = Streams(per_client=1, in_all=10)
+    path = f"/v1/orders/{live.story.number}/status/stream"
+    async with live.stream() as stream:
+        await following(stream)
+        refused = await live.http.get(path, headers=live.gateway.bearer("orders:read"))
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+        assert refused.headers["retry-after"] == "5"
+    unknown = await live.http.get("/v1/orders/SO-999999/status/stream", headers=live.gateway.bearer("orders:read"))
+    assert unknown.status_code in (404, 503)
+
+    async def again() -> bool:
+        async with live.http.stream("GET", path, headers=live.gateway.bearer("orders:read")) as answer:
+            return answer.status_code == 200
+
+    await wait_until(again, what="the place to be free")

@@ -15,6 +15,7 @@ from rich.table import Table
 from devkit.demo.cli import demo
 from devkit.events import events_app
 from devkit.imports.cli import import_app
+from devkit.keys import keys_app
 from devkit.platform import Platform, PlatformError
 from devkit.platform.state import default_state_dir
 from devkit.platform.supervise import supervise
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(events_app, name="events")
 app.add_typer(import_app, name="import")
+app.add_typer(keys_app, name="keys")
 app.command()(demo)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

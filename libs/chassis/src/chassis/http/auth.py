@@ -2,19 +2,24 @@
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import jwt
+import structlog
 
 from chassis.clock import now
 from chassis.http.problems import Problem
 
 ALGORITHM = "EdDSA"
-# An outside issuer rotates keys rarely; an unknown key id may trigger at most one fetch in this many seconds.
+# Keys rotate rarely: a key taken out of the set is refused after the first time at the latest, and an unknown key id
+# triggers a fetch at most once in the second.
+_FRESH_SECONDS = 30.0
 _REFETCH_SECONDS = 10.0
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,11 @@ class TokenVerifier:
     issuer: str
     audience: str
     _keys: dict[str, jwt.PyJWK] = field(default_factory=dict)
-    _fetched_at: float = -_REFETCH_SECONDS
+    _fetched_at: float = -math.inf
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def verify(self, token: str) -> Principal:
-        """The caller behind a token; raises 401 when it is missing, bad, expired or foreign."""
+        """The caller behind a token; raises 401 when it is missing, bad, expired or foreign, 503 without any keys."""
         try:
             key = await self._key(jwt.get_unverified_header(token).get("kid"))
             claims = jwt.decode(
@@ -62,7 +67,8 @@ class TokenVerifier:
                 algorithms=[ALGORITHM],
                 issuer=self.issuer,
                 audience=self.audience,
-                options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+                # When it was issued refuses nobody: a clock that is a little behind would refuse new tokens.
+                options={"require": ["exp", "iat", "iss", "aud", "sub"], "verify_iat": False},
             )
         except jwt.ExpiredSignatureError as error:
             raise unauthorized("the token has expired") from error
@@ -76,15 +82,30 @@ class TokenVerifier:
         )
 
     async def _key(self, kid: str | None) -> jwt.PyJWK:
-        async with self._lock:
-            loop_time = asyncio.get_running_loop().time()
-            if kid not in self._keys and loop_time - self._fetched_at >= _REFETCH_SECONDS:
-                keys = jwt.PyJWKSet.from_dict(await self._fetch()).keys
-                self._keys = {key.key_id: key for key in keys if key.key_id}
-                self._fetched_at = loop_time
+        if self._due(kid):
+            async with self._lock:
+                if self._due(kid):
+                    await self._refresh()
         if kid is None or kid not in self._keys:
             raise jwt.InvalidKeyError("it is signed with a key we do not know")
         return self._keys[kid]
+
+    def _due(self, kid: str | None) -> bool:
+        age = asyncio.get_running_loop().time() - self._fetched_at
+        return age >= (_FRESH_SECONDS if kid in self._keys else _REFETCH_SECONDS)
+
+    async def _refresh(self) -> None:
+        """Read the key set; when it cannot be read the known keys stay good, and without any raises 503."""
+        try:
+            keys = jwt.PyJWKSet.from_dict(await self._fetch()).keys
+        except (OSError, ValueError, httpx.HTTPError, jwt.PyJWTError) as error:
+            log.error("key_set_unreadable", jwks=self.jwks, error=repr(error))
+            if not self._keys:
+                detail = "the keys that verify access tokens cannot be read; try again shortly"
+                raise Problem(503, "unavailable", detail, headers={"Retry-After": "2"}) from error
+        else:
+            self._keys = {key.key_id: key for key in keys if key.key_id}
+        self._fetched_at = asyncio.get_running_loop().time()
 
     async def _fetch(self) -> dict[str, Any]:
         if not self.jwks.startswith(("http://", "https://")):

@@ -10,18 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from devkit.platform.errors import BusyError, PlatformError
 from devkit.platform.processes import ProcessRef
+from devkit.platform.signing import KeyRing, write_private
 
 SERVICES = ("crm", "erp", "mes", "gateway")
 ROLES = ("customer", "sales", "planner", "operator", "warehouse", "quality", "finance", "people", "admin")
@@ -75,8 +68,9 @@ class StateFolder:
         self.logs = self.path / "logs"
         self.postgres = self.path / "postgres"
         self.kafka = self.path / "kafka"
-        self.signing_key = self.path / "signing-key.pem"
-        self.jwks = self.path / "jwks.json"
+        self._keys = KeyRing(self.path)
+        self.signing_key = self._keys.signing_key
+        self.jwks = self._keys.jwks
         self.clients = self.path / "clients.json"
         self._secrets = self.path / "secrets.json"
         self._state = self.path / "state.json"
@@ -108,7 +102,7 @@ class StateFolder:
 
     def save(self, state: State) -> None:
         """Record the state."""
-        _write(self._state, state.model_dump_json(indent=1))
+        write_private(self._state, state.model_dump_json(indent=1))
 
     def secrets(self) -> Secrets | None:
         """The secrets; None before the first start. Raises PlatformError when the file is damaged."""
@@ -123,27 +117,10 @@ class StateFolder:
                     f"{self._secrets} is missing although {self.postgres} has data: {self._start_over()}"
                 )
             kept = Secrets.generate()
-            _write(self._secrets, kept.model_dump_json(indent=1))
-        _write(self.jwks, json.dumps({"keys": [self._public_key()]}))
-        _write(self.clients, json.dumps(_registered_clients(kept), indent=1))
+            write_private(self._secrets, kept.model_dump_json(indent=1))
+        self._keys.ensure()
+        write_private(self.clients, json.dumps(_registered_clients(kept), indent=1))
         return kept
-
-    def _public_key(self) -> dict[str, str]:
-        """The public half of the signing key (made when missing) as a JWK, `kid` being its RFC 7638 thumbprint."""
-        if not self.signing_key.exists():
-            made = Ed25519PrivateKey.generate()
-            pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            _write(self.signing_key, pem.decode())
-        try:
-            key = load_pem_private_key(self.signing_key.read_bytes(), password=None)
-        except ValueError as error:
-            raise PlatformError(f"{self.signing_key} is damaged ({error}): remove this file and start again") from error
-        if not isinstance(key, Ed25519PrivateKey):
-            raise PlatformError(f"{self.signing_key} is no Ed25519 key: remove this file and start again")
-        jwk = jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
-        required = json.dumps({name: jwk[name] for name in ("crv", "kty", "x")}, separators=(",", ":"))
-        thumbprint = jwt.utils.base64url_encode(hashlib.sha256(required.encode()).digest()).decode()
-        return {**jwk, "kid": thumbprint, "alg": "EdDSA", "use": "sig"}
 
     def _read(self, path: Path, model: type[M]) -> M | None:
         try:
@@ -175,17 +152,6 @@ def _registered_clients(kept: Secrets) -> list[dict[str, str | None]]:
         }
         for role, client in kept.clients.items()
     ]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file only we can read, whole or not at all."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def default_state_dir() -> Path:

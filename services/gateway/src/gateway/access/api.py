@@ -3,35 +3,38 @@
 import base64
 import binascii
 import json
-import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote_plus
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Form, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import RowMapping
 from starlette.responses import JSONResponse, Response
 
+from chassis.clock import now
 from chassis.http import problems
 from chassis.http.auth import Principal, sign_token
 from chassis.http.calls import Call, authenticated, requires
 from chassis.http.paging import ListQuery, Page
-from chassis.http.problems import Problem, ProblemBody
+from chassis.http.problems import Problem, ProblemBody, wrong_state
 from chassis.service import Context
 from contracts.values import Code, UtcTime
 from gateway.access import commands, queries
+from gateway.access.admission import too_many
 from gateway.access.commands import ClientsFile
-from gateway.access.keys import SigningKey
-from gateway.access.rules import granted_scopes, secret_digest, secret_matches
-from gateway.access.throttle import Throttle
+from gateway.access.keys import KeyFiles, SigningKey
+from gateway.access.rates import Rates
+from gateway.access.rules import granted_scopes, next_attempt, secret_digest, secret_matches
 from gateway.settings import GatewaySettings
 
 router = APIRouter(tags=["access"])
 # Compared when the client is unknown, so that an answer does not tell by its time whether the client exists.
 _NO_DIGEST = secret_digest("")
+_UNPROVEN = "the client is unknown, disabled, or its secret is wrong"
+_MAX_NAME_LENGTH = 255
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -40,29 +43,37 @@ class Access:
     """What the token endpoint keeps for the life of the process."""
 
     context: Context
-    key: SigningKey | None
+    keys: KeyFiles | None
     clients_file: ClientsFile
-    throttle: Throttle = field(default_factory=Throttle)
+    # By address: who asks for a token has not shown yet who it is.
+    rates: Rates
 
     @classmethod
     def create(cls, context: Context) -> "Access":
         """From the settings; raises OSError or ValueError when the signing key cannot be read."""
         settings: GatewaySettings = context.settings
-        key = SigningKey.load(settings.signing_key_file) if settings.signing_key_file else None
-        return cls(context, key, ClientsFile(settings.clients_file))
+        keys = KeyFiles(settings.signing_key_file, Path(settings.jwks)) if settings.signing_key_file else None
+        if keys:
+            keys.signing_key()
+        rates = Rates(settings.token_requests_per_second, settings.token_request_burst)
+        return cls(context, keys, ClientsFile(settings.clients_file), rates)
+
+    def key_files(self) -> KeyFiles:
+        """The keys; raises 404 where an outside issuer makes the tokens."""
+        if self.keys is None:
+            raise Problem(404, "not_found", "access tokens are made by an outside issuer, not here")
+        return self.keys
 
     def signing_key(self) -> SigningKey:
-        """The key; raises 404 where an outside issuer makes the tokens."""
-        if self.key is None:
-            raise Problem(404, "not_found", "access tokens are made by an outside issuer, not here")
-        return self.key
+        """The key to sign with; raises 404 where an outside issuer makes the tokens."""
+        return self.key_files().signing_key()
 
 
 class TokenRequest(BaseModel):
     """A token request (RFC 6749 §4.4.2)."""
 
     grant_type: str | None = Field(default=None, max_length=100, description="client_credentials")
-    client_id: str | None = Field(default=None, max_length=255)
+    client_id: str | None = Field(default=None, max_length=_MAX_NAME_LENGTH)
     client_secret: str | None = Field(default=None, max_length=1024)
     scope: str | None = Field(
         default=None, max_length=2000, description="space-separated; all of the role's by default"
@@ -121,11 +132,12 @@ async def token(
 ) -> Response:
     """Client id and secret come in the form or by HTTP Basic; `scope` narrows what the token may do."""
     access: Access = request.app.state.access
-    access.signing_key()
-    if not form.grant_type:
-        return _refused("invalid_request", "grant_type is missing")
+    access.key_files()
+    address = request.client.host if request.client else ""
+    if wait := access.rates.take(address, time.monotonic()):
+        return _slowed(wait)
     if form.grant_type != "client_credentials":
-        return _refused("unsupported_grant_type", "only client_credentials is supported")
+        return _refused_grant_type(form.grant_type)
     try:
         credentials = _basic(authorization)
     except ValueError as error:
@@ -135,20 +147,24 @@ async def token(
     name, secret = credentials or (form.client_id, form.client_secret)
     if not name or not secret:
         return _refused("invalid_request", "client_id and client_secret are needed")
-    return await _grant(access, name, secret, form.scope, request.client.host if request.client else "")
+    return await _grant(access, name, secret, form.scope, address)
 
 
 async def _grant(access: Access, name: str, secret: str, scope: str | None, address: str) -> Response:
-    attempt = (name, address)
-    if pause := access.throttle.pause(attempt, time.monotonic()):
-        return _refused(
-            "slow_down", "too many failed attempts; wait", 429, {"Retry-After": str(max(1, math.ceil(pause)))}
-        )
-    row = await _client(access, name)
+    if not name.isprintable() or len(name) > _MAX_NAME_LENGTH:
+        return _invalid_client(_UNPROVEN)
+    database = access.context.database
+    await access.clients_file.sync(database)
+    async with database.read() as reader:
+        failed = await queries.failures(reader, name, address, now())
+        if failed and (wait := (next_attempt(failed["failures"], failed["last_at"]) - now()).total_seconds()) > 0:
+            return _slowed(wait)
+        row = await queries.by_client_id(reader, name)
     if not secret_matches(secret, row["secret_sha256"] if row else _NO_DIGEST) or row is None:
-        access.throttle.failed(attempt, time.monotonic())
-        return _invalid_client("the client is unknown, disabled, or its secret is wrong")
-    access.throttle.succeeded(attempt)
+        await database.write(lambda tx: commands.note_failure(tx, name, address))
+        return _invalid_client(_UNPROVEN)
+    if failed:
+        await database.write(lambda tx: commands.forget_failures(tx, name, address))
     scopes = granted_scopes(row["role"], scope)
     if scopes is None:
         return _refused("invalid_scope", f"the role {row['role']} does not have all of: {scope}")
@@ -164,12 +180,15 @@ async def _grant(access: Access, name: str, secret: str, scope: str | None, addr
     return JSONResponse(made.model_dump(), headers=_NO_STORE)
 
 
-async def _client(access: Access, name: str) -> RowMapping | None:
-    if "\x00" in name:
-        return None
-    await access.clients_file.sync(access.context.database)
-    async with access.context.database.read() as reader:
-        return await queries.by_client_id(reader, name)
+def _refused_grant_type(given: str | None) -> Response:
+    if not given:
+        return _refused("invalid_request", "grant_type is missing")
+    return _refused("unsupported_grant_type", "only client_credentials is supported")
+
+
+def _slowed(seconds: float) -> Response:
+    problem = too_many(seconds)
+    return _refused("slow_down", problem.detail, problem.status, problem.headers)
 
 
 def _invalid_client(detail: str) -> Response:
@@ -184,9 +203,9 @@ class KeySet(BaseModel):
 
 @router.get("/.well-known/jwks.json", summary="Public keys that verify access tokens")
 async def jwks(request: Request) -> KeySet:
-    """The public half of the signing key."""
+    """The public half of the signing key, and of the next or the last one while they change."""
     access: Access = request.app.state.access
-    return KeySet(keys=[access.signing_key().public_jwk])
+    return KeySet(keys=access.key_files().public_keys())
 
 
 class Me(BaseModel):
@@ -255,20 +274,26 @@ async def list_clients(call: Manager, paging: Annotated[ListQuery, Query()]) -> 
 
 @router.post("/v1/clients", response_model=NewClient, status_code=201, summary="Make a client")
 async def create_client(request: Request, call: Manager, body: ClientRequest) -> Response:
-    """Makes a client and shows its secret. Only the secret's digest is kept, also for repeats of the request."""
+    """Makes a client and shows its secret. Only the secret's digest is kept, also for repeats of the request.
+
+    A repeat after the signing key was changed is 409: the secret cannot be shown again.
+    """
     access: Access = request.app.state.access
     secret_of = access.signing_key().secret_of
     reply = await call.write(
         lambda tx: commands.create(tx, body.client_id, body.role, body.customer, secret_of), Client, 201
     )
     record = json.loads(bytes(reply.body))
+    secret = secret_of(record["id"])
+    if "Idempotent-Replay" in reply.headers:
+        async with call.read() as reader:
+            if not secret_matches(secret, await queries.secret_digest_of(reader, record["id"])):
+                raise wrong_state("the signing key was changed since this client was made", "secret_gone")
     headers = {name: value for name, value in reply.headers.items() if name != "content-length"}
-    return JSONResponse(
-        {**record, "client_secret": secret_of(record["id"])}, reply.status_code, {**headers, **_NO_STORE}
-    )
+    return JSONResponse({**record, "client_secret": secret}, reply.status_code, {**headers, **_NO_STORE})
 
 
 @router.delete("/v1/clients/{client}", response_model=Client, summary="Disable a client")
 async def disable_client(call: Manager, client: str) -> Response:
-    """The client gets no new tokens; those it has live on until they expire."""
-    return await call.write(lambda tx: commands.disable(tx, client), Client)
+    """The client gets no new tokens; those it has live on until they expire. Not oneself, nor the last admin."""
+    return await call.write(lambda tx: commands.disable(tx, client, call.principal.client_id), Client)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
-from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from chassis.clock import new_id
 from chassis.db import Database, Tx, matches
 from chassis.http.problems import invalid, not_found, wrong_state
-from gateway.access.rules import ROLES, binding_error, secret_digest
-from gateway.access.tables import RECORD, client
+from gateway.access.rules import ADMIN_ROLE, FORGET_FAILURES, ROLES, binding_error, secret_digest
+from gateway.access.tables import RECORD, client, token_failure
 
 
 class FileClient(BaseModel):
@@ -35,6 +35,7 @@ class FileClient(BaseModel):
 
 
 _ENTRIES = TypeAdapter(list[FileClient])
+_FORGOTTEN_AT_ONCE = 100
 
 
 class ClientsFile:
@@ -105,14 +106,28 @@ async def create(
     return dict(made.mappings().one())
 
 
-async def disable(tx: Tx, reference: str) -> dict[str, Any]:
-    """Refuse new tokens to a client; tokens it has live on until they expire. Raises 404; repeating changes nothing."""
+async def disable(tx: Tx, reference: str, caller: str) -> dict[str, Any]:
+    """Refuse new tokens to a client; tokens it has live on until they expire. Repeating changes nothing.
+
+    Raises 404, and 409 for the caller itself or the last admin: somebody must be left who can manage clients.
+    """
+    # Admins are locked together, so that two cannot disable one another at the same time.
+    admins = await tx.all(
+        select(client.c.id)
+        .where(client.c.role == ADMIN_ROLE, ~client.c.disabled)
+        .order_by(client.c.id)
+        .with_for_update()
+    )
     wanted = select(*RECORD).where(matches(client, reference, "client_id")).with_for_update()
     row = await tx.first(wanted) if reference.isprintable() else None
     if row is None:
         raise not_found("client", reference)
     if row["disabled"]:
         return dict(row)
+    if row["client_id"] == caller:
+        raise wrong_state("a client cannot disable itself", "own_client")
+    if [admin["id"] for admin in admins] == [row["id"]]:
+        raise wrong_state("the last admin cannot be disabled", "last_admin")
     changed = await tx.execute(
         update(client)
         .where(client.c.id == row["id"])
@@ -120,3 +135,31 @@ async def disable(tx: Tx, reference: str) -> dict[str, Any]:
         .returning(*RECORD)
     )
     return dict(changed.mappings().one())
+
+
+async def note_failure(tx: Tx, client_id: str, address: str) -> None:
+    """Count a failed token request; those long ago are forgotten."""
+    long_ago = tx.now - FORGET_FAILURES
+    statement = upsert(token_failure).values(client_id=client_id, address=address, failures=1, last_at=tx.now)
+    counted = case((token_failure.c.last_at < long_ago, 1), else_=token_failure.c.failures + 1)
+    await tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=[token_failure.c.client_id, token_failure.c.address],
+            set_={"failures": counted, "last_at": tx.now},
+        )
+    )
+    key = tuple_(token_failure.c.client_id, token_failure.c.address)
+    old = (
+        select(token_failure.c.client_id, token_failure.c.address)
+        .where(token_failure.c.last_at < long_ago)
+        .limit(_FORGOTTEN_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    await tx.execute(delete(token_failure).where(key.in_(old)))
+
+
+async def forget_failures(tx: Tx, client_id: str, address: str) -> None:
+    """The client has shown its secret from this address."""
+    await tx.execute(
+        delete(token_failure).where(token_failure.c.client_id == client_id, token_failure.c.address == address)
+    )

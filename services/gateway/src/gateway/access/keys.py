@@ -1,6 +1,7 @@
-"""The key that signs access tokens."""
+"""The key that signs access tokens, and the keys that verify them."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,23 @@ class SigningKey:
     def secret_of(self, client: str) -> str:
         """Secret of a client made here; the same each time it is asked for."""
         return derived_secret(self.private.private_bytes_raw(), client)
+
+
+@dataclass
+class KeyFiles:
+    """The key that signs and the set that verifies, read again when a file changed: keys rotate without a restart."""
+
+    signing_key_file: Path
+    jwks_file: Path
+    _signing: tuple[int, SigningKey] | None = field(default=None, init=False)
+
+    def signing_key(self) -> SigningKey:
+        """The key to sign with; raises OSError or ValueError when it cannot be read."""
+        changed = self.signing_key_file.stat().st_mtime_ns
+        if self._signing is None or self._signing[0] != changed:
+            self._signing = changed, SigningKey.load(self.signing_key_file)
+        return self._signing[1]
+
+    def public_keys(self) -> list[dict[str, Any]]:
+        """All keys that verify, JSON Web Keys of the set: while keys rotate it is more than the signing one."""
+        return list(json.loads(self.jwks_file.read_text())["keys"])

@@ -5,6 +5,7 @@ import hmac
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 SCOPES = (
@@ -32,6 +33,7 @@ SCOPES = (
 """Everything a token may be allowed to do."""
 
 CUSTOMER_ROLE = "customer"
+ADMIN_ROLE = "admin"
 
 ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -103,7 +105,7 @@ ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
         ),
         # Its capabilities are still to come; a token says who is calling and opens nothing yet.
         "people": frozenset(),
-        "admin": frozenset(SCOPES),
+        ADMIN_ROLE: frozenset(SCOPES),
     }
 )
 """Scopes of each role."""
@@ -125,6 +127,21 @@ def binding_error(role: str, customer: str | None) -> str | None:
     if role != CUSTOMER_ROLE and customer is not None:
         return "only a client of the customer role is bound to a customer"
     return None
+
+
+FREE_FAILURES = 5
+FORGET_FAILURES = timedelta(minutes=15)
+_FIRST_PAUSE = timedelta(seconds=5)
+_LONGEST_PAUSE = timedelta(minutes=5)
+_DOUBLINGS = 6
+
+
+def next_attempt(failures: int, last_at: datetime) -> datetime:
+    """When the next token request is looked at; from the fifth failure on the pause doubles, up to five minutes."""
+    if failures < FREE_FAILURES:
+        return last_at
+    doublings = min(failures - FREE_FAILURES, _DOUBLINGS)
+    return last_at + min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
 
 
 def secret_digest(secret: str) -> str:

@@ -1,6 +1,6 @@
 """Clients that may ask for access tokens."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, DateTime, Integer, Table, Text, Uuid, false
+from sqlalchemy import Boolean, CheckConstraint, Column, DateTime, Index, Integer, Table, Text, Uuid, false
 
 from gateway.metadata import metadata
 
@@ -20,3 +20,13 @@ client = Table(
 )
 RECORD = (client, client.c.client_id.label("number"))
 """The columns of a client's public record."""
+
+token_failure = Table(
+    "token_failure",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    Index(None, "last_at"),
+)

@@ -20,6 +20,7 @@ from gateway.status.feed import StatusFeed
 from gateway.status.owner import order_at_owner
 from gateway.status.queries import Gathered, gather, order_by, snapshot
 from gateway.status.rules import OrderFact, status
+from gateway.status.streams import Streams
 
 router = APIRouter(prefix="/v1/orders", tags=["status"])
 _WAIT_SECONDS = 2.0
@@ -163,7 +164,21 @@ async def order_status(shown: Annotated[Gathered, Depends(_shown)]) -> Response:
     return Response(_view(shown), media_type="application/json")
 
 
-@router.get("/{order}/status/stream", response_class=EventSourceResponse, summary="Where an order stands, live")
+async def _place(
+    request: Request, _: Annotated[Gathered, Depends(_shown)], call: Annotated[Call, requires("orders:read")]
+) -> AsyncIterator[None]:
+    """A place among the open streams until the answer has ended."""
+    streams: Streams = request.app.state.streams
+    with streams.place(call.principal.client_id):
+        yield
+
+
+@router.get(
+    "/{order}/status/stream",
+    response_class=EventSourceResponse,
+    dependencies=[Depends(_place)],
+    summary="Where an order stands, live",
+)
 async def stream_status(
     request: Request, shown: Annotated[Gathered, Depends(_shown)], last_event_id: Annotated[str | None, Header()] = None
 ) -> AsyncIterator[ServerSentEvent]:
