@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from history.platform import FOLDS
 _SHOWN = 20
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when every check holds, 1 when one does not, 2 when the file is no history."""
     parser = argparse.ArgumentParser(prog="python -m history", description="Check the history of a run.")
     parser.add_argument("file", type=Path, help="what History.save wrote")
     parser.add_argument("--json", action="store_true", help="print the violations as JSON")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     try:
         history = History.load(given.file)
     except (OSError, ValueError) as error:
