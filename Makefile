@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
+# Of `make chaos`.
+MINUTES ?= 20
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
@@ -11,7 +14,7 @@ MEMBERS := schemas libs/chassis libs/devkit services/crm services/erp services/m
 SOURCES := $(MEMBERS:%=%/src)
 MANIFESTS := pyproject.toml uv.lock $(MEMBERS:%=%/pyproject.toml)
 
-.PHONY: help setup demo up down test lint fmt schemas lock clean
+.PHONY: help setup demo up down test chaos lint fmt schemas lock clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -47,6 +50,9 @@ down: setup ## Stop what `make up` started; the data stays
 
 test: setup ## Run the whole test suite on a real PostgreSQL and a real Kafka
 	@$(BIN)/pytest
+
+chaos: setup ## Break everything, again and again, under load, and check the guarantees (MINUTES=20 SEED=1)
+	@PYTHONPATH=tests $(BIN)/python -m chaos --minutes $(MINUTES) --seed $(SEED)
 
 lint: setup ## Check formatting, style, types and the import rules
 	@$(BIN)/ruff check .
