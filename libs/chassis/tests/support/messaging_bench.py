@@ -2,19 +2,23 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy import select
-from tally.events import Counted
-from tally.service import counter, heard, on_counted
+from tally.events import Counted, on_topic
+from tally.service import Topic, counter, heard, on_counted
 
 from chassis.clock import now
 from chassis.db import Database
 from chassis.messaging.consumer import ConsumerRuntime
 from chassis.messaging.handlers import Consumer, Handler
 from chassis.messaging.kafka import make_producer
-from chassis.messaging.provisioner import dead_letter_topic
+from chassis.messaging.provisioner import dead_letter_topic, ensure_topics
 from chassis.messaging.relay import Relay
 from chassis.supervision import Supervisor
 from chassis.tables import outbox
@@ -52,25 +56,48 @@ class Bench:
     group: str
     loops: list[Loop] = field(default_factory=list)
 
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database_url: str, kafka: str, partitions: int = 6) -> AsyncIterator[Self]:
+        """A bench with a topic and a group of its own, on a migrated database; ends what it started."""
+        suffix = uuid.uuid4().hex[:10]
+        bench = cls(
+            Database(database_url, "bench"),
+            Database(database_url, "tally"),
+            kafka,
+            on_topic(f"tally.{suffix}.events.v1"),
+            f"tally.{suffix}",
+        )
+        names = await ensure_topics(kafka, [Topic(bench.topic, partitions)], [bench.consumer()])
+        yield bench
+        for loop in bench.loops:
+            await loop.end()
+        await bench.database.dispose()
+        await bench.served.dispose()
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+        await admin.start()
+        await admin.delete_topics(names)
+        await admin.close()
+
     @property
     def topic(self) -> str:
         """The test's topic."""
         return self.model.TOPIC
 
-    def consumer(self, handler: Handler = on_counted) -> Consumer:
+    def consumer(self, handler: Handler = on_counted, serial: bool = False) -> Consumer:
         """The test's consumer declaration."""
-        return Consumer(self.group, {self.model: handler})
+        return Consumer(self.group, {self.model: handler}, serial)
 
     def start_relay(self) -> Loop:
         """Run a relay, again after failures."""
         stop = asyncio.Event()
         return self._start(Relay(self.served, self.kafka, stop), stop)
 
-    def start_consumer(self, handler: Handler = on_counted) -> Loop:
+    def start_consumer(self, handler: Handler = on_counted, serial: bool = False) -> Loop:
         """Run a group member, again after failures."""
         stop = asyncio.Event()
         slots = asyncio.Semaphore(4)
-        return self._start(ConsumerRuntime(self.served, self.consumer(handler), self.kafka, stop, slots), stop)
+        return self._start(ConsumerRuntime(self.served, self.consumer(handler, serial), self.kafka, stop, slots), stop)
 
     def _start(self, part: Relay | ConsumerRuntime, stop: asyncio.Event) -> Loop:
         supervisor = Supervisor(stop)
@@ -80,10 +107,8 @@ class Bench:
 
     async def create(self, how_many: int) -> list[str]:
         """Counters without an event yet."""
-        rows = [
-            {"id": uuid.uuid4(), "number": f"C-{n}", "value": 0, "version": 0, "created_at": now()}
-            for n in range(how_many)
-        ]
+        ids = [uuid.uuid4() for _ in range(how_many)]
+        rows = [{"id": i, "number": f"C-{i}", "value": 0, "version": 0, "created_at": now()} for i in ids]
         async with self.database.transaction() as tx:
             await tx.execute(counter.insert(), rows)
         return [str(row["id"]) for row in rows]
