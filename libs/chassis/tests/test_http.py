@@ -155,7 +155,12 @@ async def test_the_document_says_what_every_answer_has(client: Client) -> None:
     (match,) = [parameter for parameter in one["parameters"] if parameter.get("name") == "if-match"]
     assert match["required"]
     assert {"ETag", "Idempotent-Replay", "X-Correlation-Id"} == set(one["responses"]["200"]["headers"])
-    assert list(one["responses"]["4XX"]["content"]) == ["application/problem+json"]
+    refused = {"401", "403", "404", "409", "412", "413", "415", "422", "428", "503"}
+    assert one["responses"].keys() == {"200"} | refused
+    assert all(list(one["responses"][status]["content"]) == ["application/problem+json"] for status in refused)
+    assert counters["get"]["responses"].keys() == {"200", "401", "403", "422", "503"}
+    (linked,) = counters["post"]["responses"]["201"]["links"].values()
+    assert linked["parameters"] == {"ref": "$response.body#/id", "if-match": "$response.header.ETag"}
     assert "Retry-After" in one["responses"]["503"]["headers"]
 
 

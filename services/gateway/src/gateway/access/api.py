@@ -35,6 +35,7 @@ router = APIRouter(tags=["access"])
 _NO_DIGEST = secret_digest("")
 _UNPROVEN = "the client is unknown, disabled, or its secret is wrong"
 _MAX_NAME_LENGTH = 255
+_NOT_HERE = "Access tokens are made by an outside issuer, not here"
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -61,7 +62,7 @@ class Access:
     def key_files(self) -> KeyFiles:
         """The keys; raises 404 where an outside issuer makes the tokens."""
         if self.keys is None:
-            raise Problem(404, "not_found", "access tokens are made by an outside issuer, not here")
+            raise Problem(404, "not_found", _NOT_HERE)
         return self.keys
 
     def signing_key(self) -> SigningKey:
@@ -124,7 +125,10 @@ def _basic(authorization: str | None) -> tuple[str, str] | None:
 @router.post(
     "/oauth/token",
     response_model=Token,
-    responses={status: {"model": OAuthError} for status in (400, 401, 429)},
+    responses={
+        **{status: {"model": OAuthError} for status in (400, 401, 429)},
+        404: {"model": ProblemBody, "description": _NOT_HERE},
+    },
     summary="An access token for client credentials",
 )
 async def token(
@@ -201,7 +205,11 @@ class KeySet(BaseModel):
     keys: list[dict[str, Any]]
 
 
-@router.get("/.well-known/jwks.json", summary="Public keys that verify access tokens")
+@router.get(
+    "/.well-known/jwks.json",
+    summary="Public keys that verify access tokens",
+    responses={404: {"model": ProblemBody, "description": _NOT_HERE}},
+)
 async def jwks(request: Request) -> KeySet:
     """The public half of the signing key, and of the next or the last one while they change."""
     access: Access = request.app.state.access

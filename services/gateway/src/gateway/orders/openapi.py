@@ -12,9 +12,10 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from chassis.http.document import add_refusals, link, operations
 from chassis.http.problems import Problem
-from gateway.orders.rules import SERVICES, owner_of
-from gateway.upstreams import Outgoing, Upstreams
+from gateway.orders.rules import GATEWAY, SERVICES, owner_of
+from gateway.upstreams import SAFE_METHODS, Outgoing, Upstreams
 
 PATH = "/openapi.json"
 _FRESH_SECONDS = 60.0
@@ -81,12 +82,17 @@ def compose(own: dict[str, Any], parts: Mapping[str, dict[str, Any]], scopes: Se
         referring = _with_references(part, renamed)
         for name, schema in referring.get("components", {}).get("schemas", {}).items():
             schemas[renamed.get(name, name)] = schema
-        for path, operations in referring.get("paths", {}).items():
+        for path, item in referring.get("paths", {}).items():
             if owner_of(path) == service:
-                whole["paths"].setdefault(path, {}).update(operations)
+                whole["paths"].setdefault(path, {}).update(item)
     flow = {"tokenUrl": "/oauth/token", "scopes": dict.fromkeys(scopes, "")}
     components["securitySchemes"] = {"client_credentials": {"type": "oauth2", "flows": {"clientCredentials": flow}}}
-    return whole
+    for path, method, operation in operations(whole):
+        if operation.get("security"):
+            add_refusals(operation, "429")
+        if owner_of(path) not in (GATEWAY, None):
+            add_refusals(operation, "504", *([] if method.upper() in SAFE_METHODS else ["502"]))
+    return link(whole)
 
 
 def _with_references(part: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:

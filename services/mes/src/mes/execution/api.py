@@ -53,7 +53,7 @@ class Consumed(BaseModel):
 class NewReport(BaseModel):
     """Pieces and consumption since the last report. `done` ends the operation, even short of its quantity."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"good": "1"}]})
 
     good: Quantity = Field(default=0, validate_default=True)
     scrap: Quantity = Field(default=0, validate_default=True)

@@ -1,0 +1,28 @@
+"""The apps the contract tests ask."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import structlog
+
+from contract.surface import Surface, running
+from devkit.testing import PostgresTestServer
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _quiet() -> Iterator[None]:
+    """Thousands of refused requests are not worth a line each."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.configure(**before)
+
+
+@pytest.fixture(scope="package")
+async def surface(
+    postgres_server: PostgresTestServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Surface]:
+    """All four apps on empty databases."""
+    async with running(postgres_server, tmp_path_factory.mktemp("keys")) as made:
+        yield made
