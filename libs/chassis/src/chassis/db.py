@@ -178,6 +178,8 @@ class Database:
     url: str
     service: str
     pool_size: int = 10
+    # Where tables are looked for, when not in the usual schema.
+    schema: str | None = None
     wake_relay: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -195,6 +197,7 @@ class Database:
                     "jit": "off",
                     "lock_timeout": "5000",
                     "idle_in_transaction_session_timeout": "60000",
+                    **({"search_path": self.schema} if self.schema else {}),
                 },
             },
         )

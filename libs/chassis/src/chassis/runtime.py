@@ -23,7 +23,10 @@ from chassis.db import is_unavailable
 from chassis.events import DomainEvent
 from chassis.messaging.consumer import ConsumerRuntime
 from chassis.messaging.provisioner import Topic, ensure_topics
+from chassis.messaging.pruning import InboxPruner
 from chassis.messaging.relay import Relay
+from chassis.operations import command as operations
+from chassis.operations.invariants import InvariantWatch
 from chassis.service import BackgroundTask, Context, Service, create_app
 from chassis.settings import ServiceSettings
 from chassis.supervision import Supervisor
@@ -37,25 +40,36 @@ _HARD_STOP_SECONDS = 9.5
 _KEEP_ALIVE_SECONDS = 75
 
 USAGE_ERROR, FAILED = 2, 1
+_ROLES = {
+    "api": "serve HTTP",
+    "worker": "relay, consume and run the background loops",
+    "all": "api and worker in one process",
+    "migrate": "bring the database to the newest revision",
+    "topics": "create the topics",
+}
 log = structlog.get_logger()
 
 
 def main(service: Service, topics: Collection[Topic], events: Mapping[str, type[DomainEvent]]) -> None:
-    """Command line of a service: ``python -m <service> api|worker|all|migrate|topics``.
+    """Command line of a service: ``python -m <service> api|worker|all|migrate|topics``, or an operator command.
 
-    ``api`` serves HTTP; ``worker`` relays, consumes and runs the background loops; ``all`` is both in one process;
-    ``migrate`` brings the database to the newest revision; ``topics`` creates the topics. Exits 2 on bad usage or
-    settings.
+    Exits 2 on bad usage or settings.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {service.name}", description=service.title)
-    parser.add_argument("role", choices=["api", "worker", "all", "migrate", "topics"])
-    role = parser.parse_args().role
+    roles = parser.add_subparsers(dest="role", required=True, metavar="ROLE")
+    for name, text in _ROLES.items():
+        roles.add_parser(name, help=text, description=text)
+    operations.declare(roles, service)
+    asked = parser.parse_args()
+    role = asked.role
     check_declarations(service, topics, events)
     try:
         settings = service.settings.load()
     except ValidationError as error:
         _say(f"{service.name}: {_settings_problems(error)}")
         sys.exit(USAGE_ERROR)
+    if role not in _ROLES:
+        sys.exit(operations.run(service, settings, asked))
     logs.configure(service.name, settings.log_level)
     jobs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
         "migrate": lambda: migrations.upgrade(service.name, settings.database_url),
@@ -156,6 +170,12 @@ class _Loops:
             work = functools.partial(self._after_topics, consumer.run)
             self._first.append(self._start(f"consumer {consumer.group}", work))
         self._first.append(self._start("topics", functools.partial(self._provision, topics)))
+        pruner = InboxPruner(database, self._service.consumers, topics)
+        self._first.append(self._start("inbox pruning", functools.partial(pruner.run, stopping)))
+        if self._service.invariants:
+            watch = InvariantWatch(database, self._service.invariants, stopping)
+            app.state.optional_checks["invariants"] = watch.check
+            self._first.append(self._start("invariants", watch.run))
 
     async def stop(self) -> None:
         """Wait for the loops to end, each within its deadline."""

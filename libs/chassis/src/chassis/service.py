@@ -1,7 +1,7 @@
 """What a service is made of, and the HTTP app of it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from chassis.http import document, health, problems
 from chassis.http.auth import TokenVerifier
 from chassis.http.middleware import RequestShell
 from chassis.messaging.handlers import Consumer
+from chassis.operations.invariants import Law
+from chassis.operations.projection import Projection
 from chassis.settings import ServiceSettings
 
 
@@ -45,6 +47,10 @@ class Service:
     form_paths: Sequence[str] = ()
     # Whether the world may reach it: then it answers no internal path.
     public: bool = False
+    # Conservation laws of its database, by name, looked at on the running system.
+    invariants: Mapping[str, Law] = field(default_factory=dict)
+    # Read models that can be rebuilt from their topics, by name.
+    projections: Mapping[str, Projection] = field(default_factory=dict)
     # Called with the app before it serves, to put the service's own clients on `app.state`.
     prepare: Callable[[FastAPI, Context], None] | None = None
 

@@ -4,15 +4,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Table, Text, any_, delete, func, literal, select
+from sqlalchemy import ARRAY, ColumnElement, RowMapping, Select, Table, Text, any_, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from chassis.db import Database, Tx
+from chassis.clock import now
+from chassis.db import Database, Tx, current_cause
+from chassis.events import MalformedEvent
 from chassis.messaging import inbox
 from chassis.messaging.handlers import Consumer
-from chassis.messaging.records import Received, decode
+from chassis.messaging.records import Received, decode, identity
+from chassis.supervision import is_transient
 from chassis.tables import parked_event, parked_key
 
 
@@ -20,15 +22,22 @@ class NotParked(LookupError):
     """The key is not parked (any more)."""
 
 
+class StillFails(Exception):
+    """A parked event cannot be applied yet; the message names it and says why."""
+
+
 @dataclass(frozen=True)
 class ParkedKey:
-    """An aggregate whose events wait, why, since when, and how many there are (the dead-lettered one included)."""
+    """An aggregate whose events wait, why, since when, how many there are, and the first: the dead-lettered one."""
 
+    group: str
     topic: str
     key: str
     reason: str
     since: datetime
     waiting: int
+    first_event: str | None
+    first_type: str | None
 
 
 async def parked_among(tx: Tx, group: str, topic: str, keys: Collection[str]) -> set[str]:
@@ -68,54 +77,99 @@ async def keep(tx: Tx, group: str, waiting: Sequence[Received]) -> None:
 
 async def parked(database: Database, group: str) -> list[ParkedKey]:
     """The parked keys of a consumer, longest parked first."""
-    waiting = func.count(parked_event.c.id)
+    of_key = (parked_event.c.consumer, parked_event.c.topic, parked_event.c.key)
+    queue = select(*of_key, func.count().label("waiting"), func.min(parked_event.c.id).label("first"))
+    queue_of = queue.group_by(*of_key).subquery()
     query = (
-        select(parked_key, waiting.label("waiting"))
+        select(parked_key, queue_of.c.waiting, parked_event.c.event_id, parked_event.c.headers)
         .outerjoin(
-            parked_event,
-            (parked_event.c.consumer == parked_key.c.consumer)
-            & (parked_event.c.topic == parked_key.c.topic)
-            & (parked_event.c.key == parked_key.c.key),
+            queue_of,
+            (queue_of.c.consumer == parked_key.c.consumer)
+            & (queue_of.c.topic == parked_key.c.topic)
+            & (queue_of.c.key == parked_key.c.key),
         )
+        .outerjoin(parked_event, parked_event.c.id == queue_of.c.first)
         .where(parked_key.c.consumer == group)
-        .group_by(parked_key.c.consumer, parked_key.c.topic, parked_key.c.key)
         .order_by(parked_key.c.created_at)
     )
     async with database.read() as reader:
         rows = await reader.all(query)
-    return [ParkedKey(r["topic"], r["key"], r["reason"], r["created_at"], r["waiting"]) for r in rows]
+    return [
+        ParkedKey(
+            group=row["consumer"],
+            topic=row["topic"],
+            key=row["key"],
+            reason=row["reason"],
+            since=row["created_at"],
+            waiting=row["waiting"] or 0,
+            first_event=row["event_id"],
+            first_type=(row["headers"] or {}).get("ce_type"),
+        )
+        for row in rows
+    ]
 
 
 async def release(database: Database, consumer: Consumer, topic: str, key: str) -> int:
     """Apply a parked key's events in order, the dead-lettered one first, one transaction each, then unpark it.
 
-    Returns how many were applied. When one fails again its error is raised: those before it are applied, it and the
+    Returns how many were applied. When one fails again StillFails is raised: those before it are applied, it and the
     later ones stay parked. Raises NotParked.
     """
-    types = {model.TYPE: model for model in consumer.handlers}
-
-    async def release_first(tx: Tx) -> bool | None:
-        await _lock(tx, consumer.group, topic, key)
-        first = await tx.first(_waiting(consumer.group, topic, key))
-        if first is None:
-            await tx.execute(delete(parked_key).where(*_same(parked_key, consumer.group, topic, key)))
-            return None
-        await tx.execute(delete(parked_event).where(parked_event.c.id == first["id"]))
-        model = types.get(first["headers"].get("ce_type", ""))
-        if model is None:
-            return False
-        return await inbox.apply(tx, consumer, [decode(model, first["headers"], first["payload"])]) > 0
-
     applied = 0
-    while (was_new := await database.write(release_first)) is not None:
+    while (was_new := await database.write(lambda tx: _release_first(tx, consumer, topic, key))) is not None:
         applied += was_new
     return applied
+
+
+async def rehearse(database: Database, consumer: Consumer, topic: str, key: str) -> int:
+    """What `release` would do, tried in one transaction that is rolled back; returns how many would be applied.
+
+    Raises StillFails, NotParked.
+    """
+    applied = 0
+    async with database.engine.connect() as connection:
+        tx = Tx(connection, database.service, current_cause(), now())
+        async with connection.begin() as transaction:
+            while (was_new := await _release_first(tx, consumer, topic, key)) is not None:
+                applied += was_new
+            await tx.finish()
+            # What is checked at commit is checked now, as there will be none.
+            await tx.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+            await transaction.rollback()
+    return applied
+
+
+async def _release_first(tx: Tx, consumer: Consumer, topic: str, key: str) -> bool | None:
+    """Apply the first event that waits; whether it was new, None when none waited and the key was unparked."""
+    await _lock(tx, consumer.group, topic, key)
+    first = await tx.first(_waiting(consumer.group, topic, key))
+    if first is None:
+        await tx.execute(delete(parked_key).where(*_same(parked_key, consumer.group, topic, key)))
+        return None
+    await tx.execute(delete(parked_event).where(parked_event.c.id == first["id"]))
+    try:
+        return await _apply(tx, consumer, first)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        raise StillFails(f"event {first['event_id'] or 'without id'}: {type(error).__name__}: {error}") from error
+
+
+async def _apply(tx: Tx, consumer: Consumer, row: RowMapping) -> bool:
+    headers = row["headers"]
+    if "ce_type" not in headers:
+        raise MalformedEvent("attribute ce_type is missing")
+    model = next((model for model in consumer.handlers if headers["ce_type"] == model.TYPE), None)
+    if model is None:
+        # Nobody handles the type any more; were it read again, it would be passed over.
+        return False
+    return await inbox.apply(tx, consumer, [decode(model, headers, row["payload"])]) > 0
 
 
 async def skip(database: Database, group: str, topic: str, key: str) -> str:
     """Give up a parked key's first event (the dead-lettered one): it is never applied, also when replayed.
 
-    The later events stay parked until they are released. Returns its event id. Raises NotParked.
+    The later events stay parked until they are released. Returns its event id (`records.identity`). Raises NotParked.
     """
 
     async def drop_first(tx: Tx) -> str:
@@ -124,9 +178,9 @@ async def skip(database: Database, group: str, topic: str, key: str) -> str:
         if first is None:
             raise NotParked(f"{group}: no event of {topic} {key} waits")
         await tx.execute(delete(parked_event).where(parked_event.c.id == first["id"]))
-        if _is_uuid(first["event_id"]):
-            await inbox.remember(tx, group, [UUID(first["event_id"])])
-        return str(first["event_id"])
+        skipped = identity(first["event_id"], topic, first["partition"], first["offset"])
+        await inbox.remember(tx, group, [skipped], skipped=True)
+        return str(skipped)
 
     return await database.write(drop_first)
 
@@ -144,11 +198,3 @@ def _waiting(group: str, topic: str, key: str) -> Select[Any]:
 
 def _same(table: Table, group: str, topic: str, key: str) -> list[ColumnElement[bool]]:
     return [table.c.consumer == group, table.c.topic == topic, table.c.key == key]
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -1,7 +1,9 @@
 """Topics as declared: missing ones are created, retention is set, a partition count is never changed silently."""
 
-from collections.abc import Collection, Iterable
-from typing import Protocol
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -39,6 +41,16 @@ def dead_letter_topic(topic: str, group: str) -> str:
     return f"{topic}.{group}.dlt"
 
 
+@dataclass(frozen=True)
+class Difference:
+    """Where a topic is not as declared: `missing`, its `partitions`, its `settings`, or nobody declares it."""
+
+    topic: str
+    kind: Literal["missing", "partitions", "settings", "undeclared"]
+    declared: str | None = None
+    actual: str | None = None
+
+
 async def ensure_topics(
     bootstrap: str, topics: Collection[Topic], consumers: Iterable[Consumer], security: Security = OPEN
 ) -> list[str]:
@@ -46,26 +58,70 @@ async def ensure_topics(
 
     Raises KafkaError when Kafka is away or refuses.
     """
+    wanted = _wanted(topics, consumers)
+    async with _admin(bootstrap, security) as admin:
+        found = await _differences(admin, wanted)
+        by_kind = {kind: sorted(one.topic for one in found if one.kind == kind) for kind in ("missing", "settings")}
+        created = await _create(admin, {name: wanted[name] for name in by_kind["missing"]})
+        for one in found:
+            if one.kind == "partitions":
+                log.error("topic_partitions_differ", topic=one.topic, declared=one.declared, actual=one.actual)
+        await _align(admin, {name: wanted[name][1] for name in by_kind["settings"]})
+    return created
+
+
+async def topic_differences(
+    bootstrap: str, topics: Collection[Topic], consumers: Iterable[Consumer], security: Security = OPEN
+) -> list[Difference]:
+    """Where the broker's topics differ from these and the consumers' dead-letter topics; raises KafkaError."""
+    async with _admin(bootstrap, security) as admin:
+        return await _differences(admin, _wanted(topics, consumers))
+
+
+def _wanted(topics: Collection[Topic], consumers: Iterable[Consumer]) -> dict[str, tuple[int, dict[str, str]]]:
     dead_letters = {dead_letter_topic(topic, c.group) for c in consumers for topic in c.topics}
-    wanted = {
+    return {
         **{topic.name: (topic.partitions, _settings(topic.retention_ms)) for topic in topics},
         **{name: (_DEAD_LETTER_PARTITIONS, _settings(-1, DEAD_LETTER_BYTES)) for name in dead_letters},
     }
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str, security: Security) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(
         bootstrap_servers=bootstrap, request_timeout_ms=_REQUEST_TIMEOUT_MS, **security.options()
     )
     try:
         await admin.start()
-        described = await admin.describe_topics()
-        existing = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
-        created = await _create(admin, {n: wanted[n] for n in wanted if n not in existing})
-        for name in wanted.keys() & existing.keys():
-            if existing[name] != wanted[name][0]:
-                log.error("topic_partitions_differ", topic=name, declared=wanted[name][0], actual=existing[name])
-        await _align(admin, {n: wanted[n][1] for n in sorted(wanted.keys() & existing.keys())})
+        yield admin
     finally:
         await admin.close()
-    return created
+
+
+async def _differences(
+    admin: AIOKafkaAdminClient, wanted: Mapping[str, tuple[int, dict[str, str]]]
+) -> list[Difference]:
+    described = await admin.describe_topics()
+    existing = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
+    actual = await _actual_settings(admin, {name: wanted[name][1] for name in wanted.keys() & existing.keys()})
+    found = []
+    for name, (partitions, settings) in sorted(wanted.items()):
+        if name not in existing:
+            found.append(Difference(name, "missing", f"{partitions} partitions"))
+            continue
+        if existing[name] != partitions:
+            found.append(Difference(name, "partitions", str(partitions), str(existing[name])))
+        drifted = {key: value for key, value in settings.items() if actual[name].get(key) != value}
+        if drifted:
+            found.append(
+                Difference(name, "settings", _text(drifted), _text({key: actual[name].get(key) for key in drifted}))
+            )
+    others = sorted(name for name in existing.keys() - wanted.keys() if not name.startswith("__"))
+    return found + [Difference(name, "undeclared", actual=f"{existing[name]} partitions") for name in others]
+
+
+def _text(settings: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(settings.items()))
 
 
 def _settings(retention_ms: int, message_bytes: int = MESSAGE_BYTES) -> dict[str, str]:
@@ -93,23 +149,30 @@ async def _create(admin: AIOKafkaAdminClient, missing: dict[str, tuple[int, dict
     return sorted(missing)
 
 
-async def _align(admin: AIOKafkaAdminClient, wanted: dict[str, dict[str, str]]) -> None:
-    """Set the settings of topics that differ from what is declared."""
+async def _actual_settings(
+    admin: AIOKafkaAdminClient, wanted: Mapping[str, dict[str, str]]
+) -> dict[str, dict[str, str]]:
+    """The present values of the wanted settings of existing topics."""
     if not wanted:
-        return
+        return {}
     asked = [ConfigResource(ConfigResourceType.TOPIC, name, settings) for name, settings in wanted.items()]
-    drifted = []
+    found = {}
     for answer in await admin.describe_configs(asked):
         for code, message, _kind, name, entries in answer.resources:
             _raise_for(code, f"settings of topic {name}: {message}")
-            if {entry[0]: entry[1] for entry in entries} != wanted[name]:
-                drifted.append(ConfigResource(ConfigResourceType.TOPIC, name, wanted[name]))
+            found[name] = {entry[0]: entry[1] for entry in entries}
+    return found
+
+
+async def _align(admin: AIOKafkaAdminClient, drifted: Mapping[str, dict[str, str]]) -> None:
+    """Give topics the settings that are declared."""
     if not drifted:
         return
-    for answer in await admin.alter_configs(drifted):
+    changed = [ConfigResource(ConfigResourceType.TOPIC, name, settings) for name, settings in drifted.items()]
+    for answer in await admin.alter_configs(changed):
         for code, message, _kind, name in answer.resources:
             _raise_for(code, f"settings of topic {name}: {message}")
-    log.info("topic_settings_changed", topics=sorted(resource.name for resource in drifted))
+    log.info("topic_settings_changed", topics=sorted(drifted))
 
 
 def _raise_for(code: int, message: str) -> None:

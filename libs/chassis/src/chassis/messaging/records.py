@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from aiokafka import ConsumerRecord
 
@@ -29,6 +30,14 @@ class Received:
     def headers(self) -> dict[str, str]:
         """The record's headers as text; bytes that are not UTF-8 are escaped."""
         return {name: value.decode(errors="backslashreplace") for name, value in self.record.headers}
+
+
+def identity(event_id: str, topic: str, partition: int, offset: int) -> UUID:
+    """The event's id, or for a record without a readable one an id made from its place in Kafka."""
+    try:
+        return UUID(event_id)
+    except ValueError:
+        return uuid5(NAMESPACE_URL, f"kafka:{topic}/{partition}/{offset}")
 
 
 def receive(record: ConsumerRecord, types: Mapping[str, type[DomainEvent]]) -> Received | None:
