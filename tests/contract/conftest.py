@@ -11,7 +11,7 @@ from devkit.testing import PostgresTestServer
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Thousands of refused requests are not worth a line each."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
+from chassis.http.auth import Principal, sign_token
 from chassis.http.document import operations
 from chassis.service import Context, Service, create_app
 from chassis.testing import TestIssuer
@@ -117,6 +119,21 @@ class Surface:
     def bearer(self, *scopes: str, **claims: Any) -> dict[str, str]:
         """Headers of a caller with these scopes."""
         return {"Authorization": f"Bearer {self.issuer.token(*scopes, **claims)}"}
+
+    def bad_token(self, kind: str) -> str:
+        """An admin's token with one thing wrong."""
+        principal = Principal("tester", "admin", frozenset(SCOPES))
+        match kind:
+            case "expired":
+                return sign_token(self.issuer.key, "orderloop", "orderloop", principal, -1)
+            case "of another issuer":
+                return sign_token(self.issuer.key, "elsewhere", "orderloop", principal, 600)
+            case "for another audience":
+                return sign_token(self.issuer.key, "orderloop", "elsewhere", principal, 600)
+            case "unsigned":
+                claims = jwt.decode(self.issuer.token(*SCOPES), options={"verify_signature": False})
+                return jwt.encode(claims, None, "none", headers={"kid": self.issuer.key.key_id})
+        raise ValueError(kind)
 
     def documents(self) -> dict[str, dict[str, Any]]:
         """The document of each service, and the public one as `gateway`."""
