@@ -379,4 +379,4 @@ def test_a_large_history_is_checked_in_seconds() -> None:
     history.offsets = [CommittedOffset(GROUP, TOPIC, 0, 40_001)]
     began = datetime.now(UTC)
     assert found(history) == []
-    assert datetime.now(UTC) - began < timedelta(seconds=20)
+    assert datetime.now(UTC) - began < timedelta(seconds=60)
