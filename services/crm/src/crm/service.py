@@ -8,8 +8,10 @@ from chassis.settings import ServiceSettings
 from crm.customers import api as customers
 from crm.metadata import metadata
 from crm.notifications import api as notifications
+from crm.notifications import queries as notification_queries
 from crm.orders import api as orders
 from crm.orders import handlers
+from crm.orders import queries as order_queries
 
 
 class CrmSettings(ServiceSettings):
@@ -27,5 +29,6 @@ SERVICE = Service(
         merge("crm.catalogue", handlers.CATALOGUE_HANDLERS),
         merge("crm.order-state", handlers.STATE_HANDLERS),
     ],
+    invariants={"orders": order_queries.invariants, "notices": notification_queries.invariants},
     settings=CrmSettings,
 )

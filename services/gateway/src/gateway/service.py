@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from chassis.messaging.handlers import merge
+from chassis.operations.projection import Projection
 from chassis.service import Context, Service
 from gateway.access import api as access_api
 from gateway.access.admission import Admission
@@ -15,9 +16,11 @@ from gateway.orders import api as orders_api
 from gateway.orders.openapi import PublicDocument, RefreshedDocument
 from gateway.settings import GatewaySettings
 from gateway.status import api as status_api
+from gateway.status import queries as status_queries
 from gateway.status.feed import StatusFeed
 from gateway.status.handlers import HANDLERS
 from gateway.status.streams import Streams
+from gateway.status.tables import TABLES
 from gateway.upstreams import Upstreams
 
 
@@ -36,13 +39,17 @@ def _prepare(app: FastAPI, context: Context) -> None:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
 
 
+ORDER_STATUS = merge("gateway.order-status", HANDLERS)
+
 SERVICE = Service(
     name="gateway",
     title="Orderloop",
     metadata=metadata,
     # The last one answers every other path under /v1.
     routers=[access_api.router, status_api.router, orders_api.router],
-    consumers=[merge("gateway.order-status", HANDLERS)],
+    consumers=[ORDER_STATUS],
+    invariants={"order-status": status_queries.invariants},
+    projections={"order-status": Projection(ORDER_STATUS, TABLES)},
     settings=GatewaySettings,
     form_paths=("/oauth/token",),
     public=True,

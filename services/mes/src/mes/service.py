@@ -9,8 +9,10 @@ from mes.metadata import metadata
 from mes.quality import api as quality
 from mes.scheduling.worker import keep_schedule
 from mes.traceability import api as lots
+from mes.traceability import queries as lot_queries
 from mes.traceability.handlers import HANDLERS as LOT_HANDLERS
 from mes.workorders import api as workorders
+from mes.workorders import queries as work_queries
 from mes.workorders.handlers import HANDLERS as PLAN_HANDLERS
 
 PLANS = merge("mes.plans", PLAN_HANDLERS)
@@ -30,4 +32,5 @@ SERVICE = Service(
     ],
     consumers=[PLANS, LOTS],
     worker_tasks=[keep_schedule],
+    invariants={"work": work_queries.invariants, "lots": lot_queries.invariants},
 )

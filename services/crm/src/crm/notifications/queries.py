@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, select
+from sqlalchemy import ColumnElement, RowMapping, select, text
 
 from chassis.db import Reader
 from chassis.http.paging import ListQuery, page
@@ -40,3 +40,25 @@ def _of_order(reference: str) -> ColumnElement[bool]:
         return notification.c.order_id == UUID(reference)
     except ValueError:
         return notification.c.order == reference
+
+
+_MIXED_UP = text(
+    """
+    SELECT order_id, array_agg(DISTINCT "order") AS orders, array_agg(DISTINCT customer) AS customers
+    FROM notification GROUP BY order_id
+    HAVING count(DISTINCT "order") > 1 OR count(DISTINCT customer) > 1
+    ORDER BY order_id
+    """
+)
+
+
+async def invariants(reader: Reader) -> list[str]:
+    """Sentences about notices that should hold between transactions and do not; empty when all is well.
+
+    All notices of one order go to one customer.
+    """
+    return [
+        f"notices of order {row['order_id']} are about {', '.join(row['orders'])} and go to "
+        f"{', '.join(row['customers'])}"
+        for row in await reader.all(_MIXED_UP)
+    ]

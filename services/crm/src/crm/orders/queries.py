@@ -5,13 +5,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import ARRAY, RowMapping, Text, bindparam, select, text
 
 from chassis.db import Reader, matches
 from chassis.http.paging import ListQuery, page
 from chassis.http.problems import not_found
 from contracts.values import minor_units
-from crm.orders.rules import Line, total
+from crm.orders.rules import Line, State, total
 from crm.orders.tables import catalogue_item, customer_order, order_line
 
 
@@ -58,3 +58,25 @@ def record(row: RowMapping | Mapping[str, Any], lines: Sequence[Line]) -> dict[s
         "lines": [line for line in lines if not line.withdrawn],
         "total": minor_units(total(lines), row["currency"]),
     }
+
+
+_ORDERS = text(
+    """
+    SELECT o.number, o.state, o.version, count(l.line) AS lines
+    FROM customer_order AS o LEFT JOIN order_line AS l ON l.order_id = o.id AND NOT l.withdrawn
+    GROUP BY o.id
+    HAVING count(l.line) = 0 OR o.version < 1 OR o.updated_at < o.created_at OR o.state <> ALL (:states)
+    ORDER BY o.number
+    """
+).bindparams(bindparam("states", [state.value for state in State], type_=ARRAY(Text)))
+
+
+async def invariants(reader: Reader) -> list[str]:
+    """Sentences about orders that should hold between transactions and do not; empty when all is well.
+
+    An order has a known state, a version, and lines that are not withdrawn.
+    """
+    return [
+        f"{row['number']} is {row['state']} at version {row['version']} with {row['lines']} lines"
+        for row in await reader.all(_ORDERS)
+    ]

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Select, func, select
+from sqlalchemy import RowMapping, Select, func, select, text
 
 from chassis.db import Reader, matches
 from chassis.http.paging import ListQuery, page
@@ -134,3 +134,40 @@ async def _with_lines(reader: Reader, rows: Sequence[RowMapping]) -> list[dict[s
         .order_by(invoice_line.c.line)
     )
     return [{**row, "lines": [line for line in lines if line["invoice_id"] == row["id"]]} for row in rows]
+
+
+_UNBALANCED = text(
+    """
+    SELECT e.number, e.rule, coalesce(sum(l.debit), 0) AS debit, coalesce(sum(l.credit), 0) AS credit
+    FROM journal_entry AS e LEFT JOIN journal_line AS l ON l.entry = e.id
+    GROUP BY e.id HAVING coalesce(sum(l.debit), 0) <> coalesce(sum(l.credit), 0) OR count(l.id) < 2
+    ORDER BY e.number
+    """
+)
+_TOTALS = text(
+    """
+    SELECT e.currency, sum(l.debit) AS debit, sum(l.credit) AS credit
+    FROM journal_line AS l JOIN journal_entry AS e ON e.id = l.entry
+    GROUP BY e.currency HAVING sum(l.debit) <> sum(l.credit)
+    """
+)
+_INVOICES = text(
+    """
+    SELECT i.number, i.amount, coalesce(sum(l.amount), 0) AS lines
+    FROM invoice AS i LEFT JOIN invoice_line AS l ON l.invoice_id = i.id
+    GROUP BY i.id HAVING i.amount <> coalesce(sum(l.amount), 0)
+    """
+)
+
+
+async def invariants(reader: Reader) -> list[str]:
+    """Sentences about the books that should hold between transactions and do not; empty when all is well.
+
+    Debits = credits in every entry and in every currency; an invoice's amount is the sum of its lines.
+    """
+    entries, totals, invoices = [await reader.all(query) for query in (_UNBALANCED, _TOTALS, _INVOICES)]
+    return [
+        *(f"entry {e['number']} ({e['rule']}): debit {e['debit']}, credit {e['credit']}" for e in entries),
+        *(f"ledger in {t['currency']}: debit {t['debit']}, credit {t['credit']}" for t in totals),
+        *(f"invoice {i['number']}: {i['amount']}, its lines sum to {i['lines']}" for i in invoices),
+    ]

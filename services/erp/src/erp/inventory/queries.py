@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import RowMapping, or_, select
+from sqlalchemy import RowMapping, or_, select, text
 
 from chassis.db import Reader
 from chassis.http.paging import ListQuery, page
@@ -112,3 +112,40 @@ def _record(master: RowMapping, row: RowMapping | None, lots: list[RowMapping]) 
         "created_at": master["created_at"],
         "updated_at": row["updated_at"] if row else master["updated_at"],
     }
+
+
+_BOOKS = text(
+    """
+    SELECT b.*, coalesce(l.total, 0) AS ledger, coalesce(l.rows, 0) AS rows, coalesce(l.running, 0) AS running,
+           coalesce(s.total, 0) AS in_lots, coalesce(s.held, 0) AS held_in_lots
+    FROM balance AS b
+    LEFT JOIN (
+        SELECT item, sum(quantity) AS total, count(*) AS rows, (array_agg(balance ORDER BY version DESC))[1] AS running
+        FROM stock_ledger GROUP BY item
+    ) AS l ON l.item = b.item
+    LEFT JOIN (
+        SELECT item, sum(quantity) AS total, sum(quantity) FILTER (WHERE status = 'held') AS held
+        FROM stock_lot GROUP BY item
+    ) AS s ON s.item = b.item
+    ORDER BY b.item
+    """
+)
+
+
+async def invariants(reader: Reader) -> list[str]:
+    """Sentences about stock that should hold between transactions and do not; empty when all is well.
+
+    On hand = Σ ledger = last running balance = Σ lots, held = Σ held lots, 0 ≤ reserved ≤ on hand − held.
+    """
+    broken = []
+    for row in await reader.all(_BOOKS):
+        said = f"{row['item']}: on hand {row['on_hand']}"
+        if not row["on_hand"] == row["ledger"] == row["running"] or row["rows"] != row["version"]:
+            broken.append(f"{said}, {row['rows']} ledger rows sum to {row['ledger']} and end at {row['running']}")
+        if row["on_hand"] != row["in_lots"]:
+            broken.append(f"{said}, its lots hold {row['in_lots']}")
+        if row["held"] != row["held_in_lots"]:
+            broken.append(f"{row['item']}: {row['held']} held, its held lots have {row['held_in_lots']}")
+        if not 0 <= row["reserved"] <= row["on_hand"] - row["held"]:
+            broken.append(f"{said}, held {row['held']}, but {row['reserved']} reserved")
+    return broken

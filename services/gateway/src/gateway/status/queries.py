@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Select, Text, Uuid, any_, bindparam, func, select
+from sqlalchemy import ColumnElement, RowMapping, Select, Text, Uuid, any_, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from chassis.db import Database, Reader
@@ -225,3 +225,42 @@ _WORK_ORDER_COLUMNS = (
 
 def _entry(row: RowMapping) -> TrailEntry:
     return TrailEntry(row["event_id"], row["type"], row["time"], row["causation_id"], row["text"])
+
+
+_LINES = text(
+    """
+    SELECT f.order_id, f.state, line ->> 'line' AS line, line ->> 'quantity' AS quantity, line ->> 'shipped' AS shipped,
+           line ->> 'delivered' AS delivered
+    FROM status_fulfilment AS f, jsonb_array_elements(f.lines) AS line
+    WHERE NOT (0 <= (line ->> 'delivered')::numeric AND (line ->> 'delivered')::numeric <= (line ->> 'shipped')::numeric
+               AND (line ->> 'shipped')::numeric <= (line ->> 'quantity')::numeric)
+       OR (f.state IN ('delivered', 'closed') AND (line ->> 'delivered')::numeric <> (line ->> 'quantity')::numeric)
+    ORDER BY f.order_id
+    """
+)
+_WORK = text(
+    "SELECT number, percent, scrap, quantity FROM status_work_order "
+    "WHERE percent NOT BETWEEN 0 AND 100 OR scrap NOT BETWEEN 0 AND quantity ORDER BY number"
+)
+_LOOSE = text(
+    "SELECT about, event_id FROM story_link AS l "
+    "WHERE NOT EXISTS (SELECT FROM story_event AS e WHERE e.event_id = l.event_id) ORDER BY about, event_id"
+)
+
+
+async def invariants(reader: Reader) -> list[str]:
+    """Sentences about the view's facts that should hold at every moment and do not; empty when all is well.
+
+    No line ships more than was ordered or is delivered before it ships; work is between 0 and 100 %; every event
+    filed in a story is told.
+    """
+    lines, work, loose = [await reader.all(query) for query in (_LINES, _WORK, _LOOSE)]
+    return [
+        *(
+            f"order {row['order_id']} ({row['state']}) line {row['line']}: {row['quantity']} ordered, {row['shipped']} "
+            f"shipped, {row['delivered']} delivered"
+            for row in lines
+        ),
+        *(f"{row['number']}: {row['percent']} %, {row['scrap']} of {row['quantity']} scrapped" for row in work),
+        *(f"event {row['event_id']} is filed under {row['about']} but not told" for row in loose),
+    ]

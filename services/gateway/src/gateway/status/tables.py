@@ -118,3 +118,16 @@ story_part = Table(
     Column("whole", Text, primary_key=True),
     Column("part", Text, primary_key=True),
 )
+
+TABLES = (
+    status_order,
+    status_promise,
+    status_fulfilment,
+    status_work_order,
+    status_work_order_peg,
+    status_lot,
+    story_event,
+    story_link,
+    story_part,
+)
+"""All of the projection; nothing else writes them."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
     true,
     union,
     union_all,
@@ -228,3 +229,21 @@ class _Build:
             (source, target, kind), {"from": source, "to": target, "kind": kind, "quantity": 0, "item": item}
         )
         edge["quantity"] += quantity
+
+
+_LOTS = text(
+    """
+    SELECT l.lot, l.consumed, coalesce(c.taken, 0) AS taken
+    FROM lot AS l LEFT JOIN (SELECT lot, sum(quantity) AS taken FROM consumption GROUP BY lot) AS c ON c.lot = l.lot
+    WHERE l.consumed <> coalesce(c.taken, 0)
+    ORDER BY l.lot
+    """
+)
+
+
+async def invariants(reader: Reader) -> list[str]:
+    """Sentences about lots that should hold between transactions and do not; empty when all is well.
+
+    What was consumed of a lot is the sum of its consumptions.
+    """
+    return [f"lot {row['lot']}: {row['consumed']} consumed, {row['taken']} taken" for row in await reader.all(_LOTS)]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, text
 
 from chassis.db import Reader, matches
 from chassis.http.paging import ListQuery, page
@@ -167,3 +167,63 @@ async def _with_states(reader: Reader, rows: Sequence[Row]) -> list[dict[str, An
     """Batch rows with the state of their lots."""
     status = await traceability.statuses(reader, [row["lot"] for row in rows])
     return [{**row, "state": status[row["lot"]]} for row in rows]
+
+
+_SUMS = text(
+    """
+    SELECT w.number, w.state, w.quantity, w.good, w.scrap, w.rework, w.batches,
+           o.last_good, o.scrap AS operations_scrap, o.rework AS operations_rework, o.open, b.good AS batch_good, b.made
+    FROM work_order AS w
+    JOIN LATERAL (
+        SELECT (array_agg(good ORDER BY sequence DESC))[1] AS last_good, sum(scrap) AS scrap, sum(rework) AS rework,
+               count(*) FILTER (WHERE state NOT IN ('done', 'cancelled')) AS open
+        FROM operation WHERE work_order_id = w.id
+    ) AS o ON true
+    JOIN LATERAL (
+        SELECT coalesce(sum(quantity), 0) AS good, count(*) AS made FROM batch WHERE work_order_id = w.id
+    ) AS b ON true
+    WHERE (w.good, w.scrap, w.rework) IS DISTINCT FROM (o.last_good, o.scrap, o.rework)
+       OR w.good <> b.good OR w.batches <> b.made
+       OR (w.state IN ('completed', 'cancelled')) <> (o.open = 0)
+    ORDER BY w.number
+    """
+)
+_FLOW = text(
+    """
+    SELECT * FROM (
+        SELECT number, work_order_id, state, quantity, good, scrap, rework,
+               lag(state) OVER steps AS earlier_state, lag(good) OVER steps AS earlier_good
+        FROM operation WINDOW steps AS (PARTITION BY work_order_id ORDER BY sequence)
+    ) AS o
+    WHERE (earlier_state = 'done' AND quantity <> earlier_good)
+       OR (earlier_state NOT IN ('done', 'cancelled') AND (state IN ('ready', 'running', 'paused', 'done') OR good > 0))
+    ORDER BY number
+    """
+)
+_MACHINES = text(
+    "SELECT machine, array_agg(number ORDER BY number) AS operations FROM operation "
+    "WHERE state = 'running' AND machine IS NOT NULL GROUP BY machine HAVING count(*) > 1"
+)
+
+
+async def invariants(reader: Reader) -> list[str]:
+    """Sentences about work that should hold between transactions and do not; empty when all is well.
+
+    A work order's quantities are those of its operations and batches; an operation gets the good pieces of the one
+    before and begins after it; a machine runs one operation.
+    """
+    sums, flow, machines = [await reader.all(query) for query in (_SUMS, _FLOW, _MACHINES)]
+    return [
+        *(
+            f"{w['number']} ({w['state']}): good {w['good']}, scrap {w['scrap']}, rework {w['rework']}, its operations "
+            f"{w['last_good']}, {w['operations_scrap']}, {w['operations_rework']} with {w['open']} open, "
+            f"its {w['made']} of {w['batches']} batches {w['batch_good']}"
+            for w in sums
+        ),
+        *(
+            f"{o['number']} is {o['state']} with {o['quantity']} to do; the one before is {o['earlier_state']} "
+            f"with {o['earlier_good']} good"
+            for o in flow
+        ),
+        *(f"machine {m['machine']} runs {', '.join(m['operations'])}" for m in machines),
+    ]
