@@ -68,7 +68,7 @@ def create_app(service: Service, context: Context, with_api: bool = True) -> Fas
     app = FastAPI(
         title=service.title,
         version="1.0.0",
-        responses={"4XX": {"model": problems.ProblemBody, "description": "Refused; nothing was changed"}},
+        responses={document.REFUSED: {"model": problems.ProblemBody, "description": "Refused; nothing was changed"}},
     )
     document.install(app)
     problems.install(app)
@@ -79,14 +79,13 @@ def create_app(service: Service, context: Context, with_api: bool = True) -> Fas
     app.state.failed_tasks = list
     app.state.checks = {"database": lambda: _check_database(context.database)}
     app.state.optional_checks = {}
-    app.include_router(health.router)
-    if not service.public:
-        app.include_router(health.internal)
-    if with_api:
-        for router in service.routers:
-            app.include_router(router)
-        if service.prepare:
-            service.prepare(app, context)
+    inner = [] if service.public else [health.internal]
+    routers = [health.router, *inner, *(service.routers if with_api else ())]
+    app.state.routes = [route for router in routers for route in router.routes]
+    for router in routers:
+        app.include_router(router)
+    if with_api and service.prepare:
+        service.prepare(app, context)
     app.add_middleware(
         RequestShell,
         service=service.name,

@@ -1,7 +1,7 @@
 """Errors a client can act on: problem+json (RFC 9457) that names the field and the rule."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Match, Route
 
 from chassis.db import is_unavailable, is_unstorable
 from chassis.events import correlation_id
@@ -76,6 +77,13 @@ def broken_rules(errors: Sequence[FieldError]) -> Problem:
     return Problem(422, "invalid_input", "; ".join(f"{e.field}: {e.message}" for e in errors), errors)
 
 
+def method_not_allowed(request: Request, routes: Iterable[BaseRoute]) -> Problem:
+    """405 with every method allowed at the request's path."""
+    matching = [r for r in routes if isinstance(r, Route) and r.matches(request.scope)[0] is not Match.NONE]
+    allowed = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
+    return Problem(405, "method_not_allowed", f"{request.method} is not allowed here", headers={"Allow": allowed})
+
+
 def response(problem: Problem) -> JSONResponse:
     """The problem as an HTTP answer."""
     body = ProblemBody(
@@ -106,7 +114,7 @@ def _from_validation(error: RequestValidationError) -> Problem:
     return broken_rules([FieldError(field=_pointer(e["loc"]), rule=e["type"], message=e["msg"]) for e in found])
 
 
-_CODES = {404: "not_found", 405: "method_not_allowed", 400: "bad_request"}
+_CODES = {404: "not_found", 400: "bad_request"}
 
 unavailable = Problem(
     503, "unavailable", "a part this request needs is away; try again shortly", headers={"Retry-After": "2"}
@@ -128,10 +136,12 @@ def install(app: FastAPI) -> None:
     async def on_validation(_request: Request, error: Any) -> JSONResponse:
         return response(_from_validation(error))
 
-    async def on_http(_request: Request, error: Any) -> JSONResponse:
+    async def on_http(request: Request, error: Any) -> JSONResponse:
         # FastAPI wraps what goes wrong while it reads the body, also our refusal of a body too large.
         if isinstance(error.__cause__, Problem):
             return response(error.__cause__)
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return response(method_not_allowed(request, app.state.routes))
         code = _CODES.get(error.status_code, "refused")
         return response(Problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {})))
 

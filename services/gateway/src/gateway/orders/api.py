@@ -13,7 +13,7 @@ from starlette.routing import Match, Route
 
 from chassis.events import correlation_id
 from chassis.http.calls import EVENTS_HEADER, Call, authenticated
-from chassis.http.problems import Problem, not_found
+from chassis.http.problems import Problem, method_not_allowed, not_found
 from gateway.orders.rules import (
     GATEWAY,
     ORDERS,
@@ -82,11 +82,9 @@ async def forward(request: Request, call: Annotated[Call, authenticated()]) -> R
 def _unanswered(request: Request) -> Problem:
     """405 with what is allowed where a path is our own, else 404."""
     own: list[Route] = request.app.state.own_routes
-    routes = [route for route in own if route.matches(request.scope)[0] is Match.PARTIAL]
-    if not routes:
+    if not any(route.matches(request.scope)[0] is Match.PARTIAL for route in own):
         return not_found("path", request.url.path)
-    allowed = ", ".join(sorted(method for route in routes for method in route.methods or ()))
-    return Problem(405, "method_not_allowed", f"{request.method} is not allowed here", headers={"Allow": allowed})
+    return method_not_allowed(request, own)
 
 
 async def _not_heard_of_yet(request: Request, upstreams: Upstreams, owner: str, path: str) -> bool:
