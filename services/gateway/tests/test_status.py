@@ -89,6 +89,8 @@ async def test_a_whole_life(gateway: Gateway) -> None:
             "scrapped": "1",
             "shipped": "4",
             "delivered": "4",
+            "open": "0",
+            "cancelled": "0",
             "work_orders": ["WO-SO-000001"],
             "lots": ["L-SO-000001"],
         }
@@ -231,6 +233,7 @@ async def test_a_cancelled_order_stays_cancelled(gateway: Gateway) -> None:
     await fold(database, story.work(mes.OperationStarted, started_at=START), story.fulfilment("cancelled"))
     shown = await view(gateway, story.number)
     assert (shown["stage"], shown["flags"], shown["version"]) == ("cancelled", ["cancelled"], 2)
+    assert [(line["quantity"], line["open"], line["cancelled"]) for line in shown["lines"]] == [("4", "0", "4")]
 
 
 async def test_a_withdrawn_line_is_gone_and_amending_is_flagged(gateway: Gateway) -> None:

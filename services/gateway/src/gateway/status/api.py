@@ -55,6 +55,8 @@ class StatusLine(_Shape):
     scrapped: Quantity
     shipped: Quantity
     delivered: Quantity
+    open: Quantity = Field(description="still to be shipped")
+    cancelled: Quantity = Field(description="will not be shipped; ordered is shipped + open + cancelled")
     work_orders: list[str]
     lots: list[str] = Field(description="made, picked or shipped for this line")
 

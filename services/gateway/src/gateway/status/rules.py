@@ -138,6 +138,8 @@ class StatusLine:
     scrapped: Decimal
     shipped: Decimal
     delivered: Decimal
+    open: Decimal
+    cancelled: Decimal
     work_orders: Sequence[str]
     lots: Sequence[str]
 
@@ -262,6 +264,7 @@ def _lots_at_stake(facts: Facts) -> Iterable[str]:
 def _line(facts: Facts, ordered: OrderedLine) -> StatusLine:
     known = _line_fact(facts, ordered.line)
     work_orders = _work_on(facts, ordered)
+    left, cancelled = ordered.quantity - known.shipped, _cancelled(facts)
     return StatusLine(
         line=ordered.line,
         item=ordered.item,
@@ -272,6 +275,8 @@ def _line(facts: Facts, ordered: OrderedLine) -> StatusLine:
         scrapped=sum((_scrap_share(work) for work in work_orders), _ZERO),
         shipped=known.shipped,
         delivered=known.delivered,
+        open=_ZERO if cancelled else left,
+        cancelled=left if cancelled else _ZERO,
         work_orders=sorted({work.number for work in facts.work_orders if work.line == ordered.line}),
         lots=sorted({*known.lots, *(lot for work in work_orders for lot in work.lots)}),
     )
