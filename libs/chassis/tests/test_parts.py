@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from types import SimpleNamespace
 
+import asyncpg
 import pytest
 from aiokafka.errors import KafkaConnectionError
 from tally.events import Counted
@@ -15,7 +16,7 @@ from chassis.messaging.deadletter import DeadLetterCap, DeadLetterCapExceeded
 from chassis.messaging.handlers import merge
 from chassis.messaging.watchdog import BUSY_SECONDS, STALLED_SECONDS, UNASSIGNED_SECONDS, ConsumerStuck, Watchdog
 from chassis.runtime import check_declarations
-from chassis.supervision import Supervisor
+from chassis.supervision import Supervisor, is_transient
 from chassis.waiting import backoff
 from devkit.testing import wait_until
 
@@ -79,6 +80,20 @@ async def test_a_failing_loop_is_run_again_and_shows_only_when_it_is_a_bug() -> 
     assert seen == [[], [], ["job: CancelledError: "], ["job: RuntimeError: a bug"]]
     stopping.set()
     await running
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+        asyncpg.InterfaceError("connection is closed"),
+    ],
+)
+def test_a_database_that_is_away_is_no_bug_for_who_talks_to_the_driver(error: Exception) -> None:
+    assert is_transient(error)
+    assert not is_transient(asyncpg.UndefinedTableError("relation does not exist"))
 
 
 async def test_a_cancelled_loop_ends() -> None:

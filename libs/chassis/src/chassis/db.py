@@ -37,19 +37,19 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database is away, starting, out of connections or too slow: try again later."""
+    """Whether the database is away, starting, out of connections or too slow: try again later.
+
+    Takes the errors of SQLAlchemy and, for who talks to the driver, of asyncpg.
+    """
     if isinstance(error, (InterfaceError, PoolTimeout, ConnectionError, OSError, asyncio.TimeoutError)):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return (
-        isinstance(error, OperationalError)
-        or error.connection_invalidated
-        or state[:2] in _AWAY
-        or state == _LOCK_TIMEOUT
-        or isinstance(error.orig, asyncpg.InterfaceError)
-    )
+    driver_error = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(driver_error, asyncpg.InterfaceError):
+        return True
+    if isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return True
+    state = getattr(driver_error, "sqlstate", None) or ""
+    return state[:2] in _AWAY or state == _LOCK_TIMEOUT
 
 
 def is_unstorable(error: BaseException) -> bool:
