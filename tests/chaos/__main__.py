@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
     given = parser.parse_args()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    # Its client tells in full that Kafka is away; here that is meant.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     started = time.monotonic()
 
     def say(line: str) -> None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import httpx
-
 from chaos.poison import Hand
 from chaos.rig import Rig
 from chaos.schedule import SERVERS, Fault, Kind
@@ -18,7 +16,6 @@ from chassis.clock import now
 from devkit.platform.state import SERVICES
 
 _SKEW = Path(__file__).parent / "skew"
-_LEADER_SECONDS = 3.0
 
 
 @dataclass
@@ -142,7 +139,7 @@ async def inflict(rig: Rig, hand: Hand, fault: Fault) -> Inflicted:
         began = now()
         await _WRITTEN[fault.kind](hand, fault)
         return Inflicted(fault, fault.target, began, now())
-    target = await _leader(rig, fault.target) if fault.kind == "kill leader" else fault.target
+    target = rig.leader(fault.target) if fault.kind == "kill leader" else fault.target
     async with rig.claim(target):
         began = now()
         async with _DONE[fault.kind](rig, target, fault):
@@ -159,17 +156,3 @@ def _victims(rig: Rig, target: str) -> list[str]:
     if service in SERVICES:
         return [name for name, part in parts.items() if part.service == service]
     return list(parts) if target in SERVERS else [target]
-
-
-async def _leader(rig: Rig, service: str) -> str:
-    """The worker that leads a service's relay; any of its workers when none does."""
-    workers = rig.platform.layout.workers(service)
-    async with httpx.AsyncClient(timeout=_LEADER_SECONDS, trust_env=False) as http:
-        for worker in workers:
-            try:
-                answer = await http.get(f"http://127.0.0.1:{rig.platform.port(worker)}/readyz")
-            except httpx.TransportError:
-                continue
-            if answer.json()["checks"].get("relay", {}).get("detail") == "leader":
-                return worker
-    return workers[0]

@@ -115,8 +115,8 @@ def _running(error: Exception) -> bool:
 class Rates:
     """How much of everything there is."""
 
-    seconds_between_orders: float = 0.5
-    open_orders: int = 40
+    seconds_between_orders: float = 0.8
+    open_orders: int = 20
     amended: float = 0.2
     cancelled: float = 0.1
     impatient: float = 0.15
@@ -140,8 +140,7 @@ class Load:
         self.stopping = asyncio.Event()
         self._closing = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.placed = 0
-        # Orders that are not finished, told by whoever watches.
+        # Orders that are not finished, as counted now and then by who watches.
         self.open_orders = 0
 
     def _client(self, platform: Platform, role: str, patient: bool = True) -> NotingApi:
@@ -189,7 +188,8 @@ class Load:
     async def tidy(self) -> None:
         """Decide about every lot that is still held, as somebody in the end does."""
         async for lot in self.plant.quality.items("/v1/lots", status="held"):
-            await self._dispose(lot["lot"])
+            with suppress(ApiProblem):
+                await self._dispose(lot["lot"])
 
     async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
         while not self.stopping.is_set():
@@ -230,7 +230,7 @@ class Load:
         }
         hasty = chance.random() < self._rates.impatient
         order = await (self._hasty if hasty else plant.sales).post("/v1/orders", body)
-        self.placed += 1
+        self.open_orders += 1
         fate = chance.random()
         if fate < self._rates.amended + self._rates.cancelled:
             await asyncio.sleep(chance.uniform(0, 3))

@@ -35,11 +35,12 @@ from devkit.platform.postgres import sqlalchemy_url
 from devkit.testing import wait_until
 from erp.service import SERVICE as ERP
 from gateway.service import SERVICE as GATEWAY
+from mes.service import PLANS
 from mes.service import SERVICE as MES
 
 _SERVICES: tuple[Service, ...] = (CRM, ERP, MES, GATEWAY)
 _EXAMPLES = Path(contracts.__file__).parents[2] / "examples"
-_PARK_SECONDS = 90.0
+_PARK_SECONDS = 240.0
 _READ_MS = 500
 _AGAIN = 40
 _RETRY_SECONDS = 0.5
@@ -87,7 +88,7 @@ def brew(kind: str) -> Poison:
         "missing headers": (None, good, _groups()),
         "invalid schema": (released, bad, _groups(released)),
         "unknown major": ("erp.PlanReleased.v9", good, []),
-        "refused by its handler": (cancelled, refused, _groups(cancelled)),
+        "refused by its handler": (cancelled, refused, [(MES, PLANS)]),
         "null key": (released, bad, _groups(released)),
     }[kind]
     meta = EventMeta(new_id(), type_ or "", "orderloop/chaos", now(), key, correlation_id=key)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -9,10 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import httpx
+
 from chaos.disk import Disk
 from chaos.proxy import Link
 from chaos.schedule import LINKS, SERVERS
-from chassis.clock import now
 from devkit.platform import Platform, PlatformError
 from devkit.platform.errors import BusyError
 from devkit.platform.layout import Doors, Layout, split
@@ -23,7 +25,9 @@ from devkit.testing import wait_until
 WORKERS = 2
 _KEEPER_SECONDS = 0.5
 _ENDED_SECONDS = 20.0
-READY_SECONDS = 90.0
+# Generous: on a busy machine a broker takes a minute to start.
+READY_SECONDS = 240.0
+_PROBE_SECONDS, _PROBE_PAUSE_SECONDS = 2.0, 0.3
 # Twelve processes share the connections of one server.
 _POOL = "6"
 
@@ -47,6 +51,9 @@ class Rig:
     ended_alone: Counter[str] = field(default_factory=Counter)
     _down: set[str] = field(default_factory=set)
     _claims: dict[str, asyncio.Lock] = field(default_factory=dict)
+    # When each process was last asked and ready, and whether it said it leads its relay.
+    _ready_at: dict[str, float] = field(default_factory=dict)
+    _leads: dict[str, bool] = field(default_factory=dict)
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
@@ -123,15 +130,36 @@ class Rig:
                         await self._start(name)
 
     async def ready(self, names: Sequence[str]) -> float:
-        """Wait until these services' processes are ready; returns how many seconds it took."""
-        began = now()
+        """Wait until these services' processes are ready without reserve; returns how many seconds it took."""
+        began = time.monotonic()
 
-        async def all_ready() -> bool:
-            answers = await asyncio.gather(*(asyncio.to_thread(self.platform.is_ready, name) for name in names))
-            return all(answers)
+        def all_ready() -> bool:
+            return all(self._ready_at.get(name, 0.0) > began for name in names)
 
         await wait_until(all_ready, READY_SECONDS, f"{', '.join(names)} to be ready")
-        return (now() - began).total_seconds()
+        return max(self._ready_at[name] for name in names) - began
+
+    async def watch_readiness(self) -> None:
+        """Ask every service's process, again and again, whether it is ready."""
+        limits = httpx.Limits(max_connections=len(self.platform.layout.parts))
+        async with httpx.AsyncClient(timeout=_PROBE_SECONDS, limits=limits, trust_env=False) as http:
+            while True:
+                await asyncio.gather(*(self._probe(http, name) for name in self.platform.layout.parts))
+                await asyncio.sleep(_PROBE_PAUSE_SECONDS)
+
+    async def _probe(self, http: httpx.AsyncClient, name: str) -> None:
+        asked = time.monotonic()
+        with suppress(httpx.TransportError):
+            answer = await http.get(f"http://127.0.0.1:{self.platform.port(name)}/readyz")
+            checks = answer.json()["checks"]
+            self._leads[name] = checks.get("relay", {}).get("detail") == "leader"
+            if answer.is_success and all(check["ok"] for check in checks.values()):
+                self._ready_at[name] = asked
+
+    def leader(self, service: str) -> str:
+        """The worker that leads a service's relay, as last seen; any of its workers when none did."""
+        workers = self.platform.layout.workers(service)
+        return next((worker for worker in workers if self._leads.get(worker)), workers[0])
 
     async def heal(self) -> None:
         """Undo whatever a fault may have left."""

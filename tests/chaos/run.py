@@ -29,7 +29,7 @@ from chassis.clock import now
 
 _WATCH_SECONDS = 1.0
 _SAY_SECONDS = 15.0
-_QUIET_SECONDS = 180.0
+_QUIET_SECONDS = 300.0
 _POLL_SECONDS = 0.5
 # Between two looks at what is held and stopped.
 _TIDY_POLLS = 6
@@ -88,7 +88,12 @@ class _Run:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(work)
-                for work in (self._watch(), self._rig.keep_running(), self._progress.watch(self._rig.platform))
+                for work in (
+                    self._watch(),
+                    self._rig.keep_running(),
+                    self._rig.watch_readiness(),
+                    self._progress.watch(self._rig.platform),
+                )
             ]
             working = group.create_task(self._load.run())
             fire = now()

@@ -148,10 +148,6 @@ class Platform:
             self._start_part(name, state, kept, wait)
             return True
 
-    def is_ready(self, name: str) -> bool:
-        """Whether a service's process is ready without reserve: its consumers have joined their groups too."""
-        return _is_ready(self._url(name, self._ever_started()))
-
     def kill(self, name: str, sig: signal.Signals = signal.SIGKILL) -> None:
         """Send one part a signal; raises PlatformError when it does not run."""
         ref = self.folder.state().processes.get(name)
