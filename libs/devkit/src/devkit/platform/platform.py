@@ -82,6 +82,13 @@ class Platform:
         """The credentials made for a role; raises PlatformError before the first start."""
         return self._secrets().clients[role]
 
+    def service_environment(self, service: str) -> dict[str, str]:
+        """What a process of the service finds in its environment, for its one-shot roles and operator commands.
+
+        Raises PlatformError before the first start.
+        """
+        return self._environment(self.layout.serving(service), self._ever_started(), self._secrets())
+
     def parts(self, state: State) -> list[str]:
         """The processes that make this platform, in the order they depend on one another."""
         own_servers = [
