@@ -29,9 +29,8 @@ waste = st.sampled_from([0, 0, 0, 1]).map(Decimal)
 # Most often the operation that is next, sometimes any.
 which_step = st.sampled_from([None, None, None, 0, 1, 2])
 machine_states = st.sampled_from(["down", "idle", "idle", "maintenance"])
-_ACTIONS = (
-    "go_on go_on go_on go_on go_on go_on start pause report report machine_enters reschedule change_plan cancel_plan"
-).split()
+_PLANNING = ("machine_enters", "reschedule", "change_plan", "cancel_plan")
+_ACTIONS = (*["go_on"] * 6, "start", "pause", "report", "report", *_PLANNING)
 _examples = count(1)
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 _ZERO = Decimal(0)
