@@ -8,14 +8,16 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from devkit.demo.cli import demo
-from devkit.events import events_app
 from devkit.imports.cli import import_app
 from devkit.keys import keys_app
+from devkit.ops import verbs
+from devkit.ops.events import events_app
 from devkit.platform import Platform, PlatformError
 from devkit.platform.state import default_state_dir
 from devkit.platform.supervise import supervise
@@ -29,10 +31,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(events_app, name="events")
+app.add_typer(events_app, name="events", rich_help_panel="Operating")
 app.add_typer(import_app, name="import")
 app.add_typer(keys_app, name="keys")
 app.command()(demo)
+for _name, _verbs in verbs.GROUPS.items():
+    app.add_typer(_verbs, name=_name, rich_help_panel="Operating")
+for _verb in (verbs.lag, verbs.replay, verbs.invariants):
+    app.command(rich_help_panel="Operating")(_verb)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 console = Console(highlight=False)
@@ -162,4 +168,7 @@ def main() -> None:
         app()
     except PlatformError as error:
         typer.echo(f"orderloop: {error}", err=True)
+        sys.exit(1)
+    except KafkaError as error:
+        typer.echo(f"orderloop: Kafka does not answer ({type(error).__name__}): is `orderloop up` done?", err=True)
         sys.exit(1)

@@ -14,8 +14,9 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
 
+from devkit.ops.services import local_platform
+from devkit.ops.show import end, print_json
 from devkit.platform import Platform, PlatformError
-from devkit.platform.state import default_state_dir
 
 events_app = typer.Typer(help="Look into the event topics.", no_args_is_help=True)
 _VALUE_WIDTH = 160
@@ -43,7 +44,7 @@ def tail(
     known = [each.name for each in TOPICS]
     if unknown := [name for name in topic or [] if name not in known]:
         raise typer.BadParameter(f"no topic {unknown[0]}; there are {', '.join(known)}", param_hint="--topic")
-    platform = Platform(default_state_dir())
+    platform = local_platform()
     correlation = _order_id(platform, order) if order else None
     wanted = _Filter(frozenset(type or []), correlation)
     with suppress(KeyboardInterrupt):
@@ -52,6 +53,44 @@ def tail(
                 platform.kafka, topic or known, wanted, from_beginning=from_beginning, as_json=as_json, limit=max
             )
         )
+
+
+@events_app.command()
+def get(
+    event_id: Annotated[uuid.UUID, typer.Argument(help="The event's id (ce_id).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Find one event wherever it is, dead letters included; more than once when it was published again."""
+    from devkit.ops import lookup  # noqa: PLC0415  (a second other commands need not wait)
+
+    platform = local_platform()
+    found = [describe(record) for record in asyncio.run(lookup.records_of(platform.kafka, str(event_id)))]
+    if as_json:
+        print_json({"events": found})
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for event in found:
+            console.print(_line(event, whole=True))
+        if not found:
+            console.print(f"no topic has an event {event_id}")
+    end(bool(found))
+
+
+@events_app.command()
+def trace(
+    order: Annotated[str, typer.Argument(help="The order, by number or id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Print the causal tree of one order: what followed from what, where and when."""
+    from devkit.ops import lookup  # noqa: PLC0415  (a second other commands need not wait)
+
+    platform = local_platform()
+    traced = asyncio.run(lookup.trace_of(platform.kafka, _order_id(platform, order)))
+    if as_json:
+        print_json({"order_id": traced.order_id, "events": traced.document()})
+    else:
+        Console(highlight=False, soft_wrap=True).print(traced.tree())
+    end(bool(traced.events))
 
 
 class _Filter:
@@ -123,9 +162,9 @@ def describe(record: ConsumerRecord) -> dict[str, Any]:
     }
 
 
-def _line(event: dict[str, Any]) -> str:
-    value = json.dumps(event["data"], ensure_ascii=False)
-    if len(value) > _VALUE_WIDTH:
+def _line(event: dict[str, Any], whole: bool = False) -> str:
+    value = json.dumps(event["data"], ensure_ascii=False, indent=2 if whole else None)
+    if len(value) > _VALUE_WIDTH and not whole:
         value = value[: _VALUE_WIDTH - 1] + "…"
     place = f"{event['topic']}[{event['partition']}]@{event['offset']}"
     return (
