@@ -3,11 +3,13 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
+from unittest.mock import patch
 
 import httpx
 import pytest
 from sqlalchemy import func, select
 
+from chassis.db import CommitLost
 from contract.surface import Operation, Surface, running
 from devkit.testing import PostgresTestServer, free_port
 from gateway.access.rates import Rates
@@ -104,7 +106,11 @@ async def lost(surface: Surface, operation: Operation) -> httpx.Response:
 
 async def late(surface: Surface, operation: Operation) -> httpx.Response:
     """504"""
-    return await through(surface, operation, TimeoutError)
+    if operation.app != owner(surface, operation):
+        return await through(surface, operation, TimeoutError)
+    database = surface.contexts[operation.app].database
+    with patch.object(database, "transaction", side_effect=CommitLost("cut while committing")):
+        return await surface.send(operation, headers=surface.bearer(*SCOPES))
 
 
 async def through(surface: Surface, operation: Operation, failure: type[Exception]) -> httpx.Response:

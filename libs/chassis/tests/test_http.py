@@ -8,13 +8,21 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import jwt
 import pytest
+from sqlalchemy import text
 from tally.events import Counted
 from tally.service import SERVICE
 
+from chassis.db import Database
 from chassis.testing import TestIssuer, client_of, published
 
 Client = Callable[..., httpx.AsyncClient]
 WRITE = ("counters:read", "counters:write")
+CUT_AT_COMMIT = (
+    """CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$
+       BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$""",
+    """CREATE CONSTRAINT TRIGGER cut AFTER INSERT ON counter DEFERRABLE INITIALLY DEFERRED
+       FOR EACH ROW EXECUTE FUNCTION cut()""",
+)
 
 
 @pytest.fixture
@@ -155,7 +163,7 @@ async def test_the_document_says_what_every_answer_has(client: Client) -> None:
     (match,) = [parameter for parameter in one["parameters"] if parameter.get("name") == "if-match"]
     assert match["required"]
     assert {"ETag", "Idempotent-Replay", "X-Correlation-Id"} == set(one["responses"]["200"]["headers"])
-    refused = {"401", "403", "404", "409", "412", "413", "415", "422", "428", "503"}
+    refused = {"401", "403", "404", "409", "412", "413", "415", "422", "428", "503", "504"}
     assert one["responses"].keys() == {"200"} | refused
     assert all(list(one["responses"][status]["content"]) == ["application/problem+json"] for status in refused)
     assert counters["get"]["responses"].keys() == {"200", "401", "403", "422", "503"}
@@ -252,3 +260,19 @@ async def test_a_database_that_is_away_is_503_with_retry_after(
         assert (await gone.get("/readyz")).status_code == 503
         assert (await gone.get("/livez")).status_code == 200
     await context.database.dispose()
+
+
+async def test_a_commit_nobody_confirmed_is_504_and_its_repeat_happens_once(client: Client, database_url: str) -> None:
+    http, key = client(*WRITE), {"Idempotency-Key": "one-counter"}
+    database = Database(database_url, "test")
+    async with database.engine.begin() as connection:
+        for statement in CUT_AT_COMMIT:
+            await connection.execute(text(statement))
+    answer = await http.post("/v1/counters", json={}, headers=key)
+    check_problem(answer, 504, "outcome_unknown")
+    assert answer.headers["retry-after"] == "2"
+    async with database.engine.begin() as connection:
+        await connection.execute(text("DROP TRIGGER cut ON counter"))
+    await database.dispose()
+    assert (await http.post("/v1/counters", json={}, headers=key)).status_code == 201
+    assert len((await http.get("/v1/counters")).json()["items"]) == 1

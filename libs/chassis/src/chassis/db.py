@@ -22,6 +22,8 @@ from chassis.events import DomainEvent, EventMeta
 # PostgreSQL error classes a repeat of the whole transaction can cure: serialization failure, deadlock, stale plan.
 _RETRYABLE = ("40001", "40P01", "0A000")
 _LOCK_TIMEOUT = "55P03"
+# Connection failure, operator intervention: the server did not say what became of a transaction.
+_ENDED = ("08", "57")
 # Connection failure, not let in, no such database, out of resources, operator intervention.
 _AWAY = ("08", "28", "3D", "53", "57")
 # Number out of range; text with NUL or a character the encoding lacks.
@@ -31,9 +33,13 @@ _ATTEMPTS = 4
 T = TypeVar("T")
 
 
+class CommitLost(ConnectionError):
+    """The database went away while it was asked to commit: the transaction may have happened or not."""
+
+
 def is_conflict(error: BaseException) -> bool:
     """Whether repeating the whole transaction can cure this error (deadlock, serialization failure)."""
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _RETRYABLE
+    return isinstance(error, DBAPIError) and _sqlstate(error) in _RETRYABLE
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -52,13 +58,22 @@ def is_unavailable(error: BaseException) -> bool:
     return state[:2] in _AWAY or state == _LOCK_TIMEOUT
 
 
+def _leaves_doubt(error: BaseException) -> bool:
+    """Whether a failed commit may have happened: the connection was lost, instead of the server refusing."""
+    return is_unavailable(error) and _sqlstate(error)[:2] in ("", *_ENDED)
+
+
+def _sqlstate(error: BaseException) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
 def is_unstorable(error: BaseException) -> bool:
     """Whether a value was given that its column cannot hold, which no rule caught before."""
     if not isinstance(error, DBAPIError):
         return False
     # asyncpg refuses some values itself, before the server sees them.
     by_driver = isinstance(getattr(error.orig, "__cause__", None), asyncpg.DataError)
-    return by_driver or getattr(error.orig, "sqlstate", None) in _UNSTORABLE
+    return by_driver or _sqlstate(error) in _UNSTORABLE
 
 
 @dataclass(frozen=True)
@@ -211,12 +226,22 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, cause: Cause | None = None) -> AsyncIterator[Tx]:
-        """One unit of work: commits when the block ends, rolls back when it raises."""
+        """One unit of work: commits when the block ends, rolls back when it raises.
+
+        Raises CommitLost when nobody can say whether it was committed.
+        """
         async with self.engine.connect() as connection:
             tx = Tx(connection, self.service, cause or current_cause(), now())
-            async with connection.begin():
-                yield tx
-                await tx.finish()
+            committing = False
+            try:
+                async with connection.begin():
+                    yield tx
+                    await tx.finish()
+                    committing = True
+            except Exception as error:
+                if committing and _leaves_doubt(error):
+                    raise CommitLost(f"{type(error).__name__} while committing") from error
+                raise
         if tx.committed():
             self.wake_relay.set()
 

@@ -20,6 +20,8 @@ _HEADERS = {
     "Retry-After": ("seconds", {"type": "integer"}),
 }
 _PROBLEM = "application/problem+json"
+# Refusals that say when to try again.
+_LATER = ("429", "502", "503", "504")
 # What FastAPI writes where an app refuses; each operation's own refusals stand in its place.
 REFUSED = "4XX"
 _REFUSALS = {
@@ -36,7 +38,7 @@ _REFUSALS = {
     "429": "Too many requests",
     "502": "The service went away after it got the request: it may have been done",
     "503": "A part this request needs is away; nothing was changed",
-    "504": "The service did not answer in time: it may have been done",
+    "504": "No answer in time, or the commit was not confirmed: it may have been done",
 }
 
 
@@ -83,7 +85,7 @@ def add_refusals(operation: dict[str, Any], *statuses: str) -> None:
     """Say that the operation may be refused with these statuses, unless it says so itself."""
     schema = {"$ref": "#/components/schemas/ProblemBody"}
     for status in statuses:
-        headers = ["X-Correlation-Id", *(["Retry-After"] if status in ("429", "502", "503", "504") else [])]
+        headers = ["X-Correlation-Id", *(["Retry-After"] if status in _LATER else [])]
         answer = {
             "description": _REFUSALS[status],
             "content": {_PROBLEM: {"schema": schema}},
@@ -106,7 +108,7 @@ def _refusals(method: str, operation: dict[str, Any]) -> Iterator[str]:
     if "application/json" in body:
         yield "400"
     if method != "get":
-        yield from ("409", "415") if security else ()
+        yield from ("409", "415", "504") if security else ()
         yield "413"
     for parameter in parameters:
         if parameter.get("name") == "if-match":
@@ -122,7 +124,7 @@ def _describe_answers(answers: dict[str, Any], schemas: dict[str, Any], writes: 
             headers += ["Idempotent-Replay"] if writes else []
             headers += ["ETag"] if _is_record(answer, schemas) else []
         else:
-            headers += ["Retry-After"] if status in ("429", "503") else []
+            headers += ["Retry-After"] if status in _LATER else []
             answer["content"] = {_PROBLEM: next(iter(content.values()))}
         answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Route
 
-from chassis.db import is_unavailable, is_unstorable
+from chassis.db import CommitLost, is_unavailable, is_unstorable
 from chassis.events import correlation_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -120,6 +120,13 @@ unavailable = Problem(
     503, "unavailable", "a part this request needs is away; try again shortly", headers={"Retry-After": "2"}
 )
 
+outcome_unknown = Problem(
+    504,
+    "outcome_unknown",
+    "the database went away as it was asked to commit, so this may have been done; repeat it with its Idempotency-Key",
+    headers={"Retry-After": "2"},
+)
+
 
 def crashed(path: str, error: Exception) -> JSONResponse:
     """500 for an error nobody foresaw; its inside goes to the log, not to the caller."""
@@ -146,6 +153,9 @@ def install(app: FastAPI) -> None:
         return response(Problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {})))
 
     async def on_database(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, CommitLost):
+            log.warning("commit_lost", path=request.url.path, error=str(error))
+            return response(outcome_unknown)
         if is_unavailable(error):
             log.warning("database_unavailable", path=request.url.path, error=str(error))
             return response(unavailable)
