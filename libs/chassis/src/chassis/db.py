@@ -26,8 +26,8 @@ _LOCK_TIMEOUT = "55P03"
 _ENDED = ("08", "57")
 # Connection failure, not let in, no such database, out of resources, operator intervention.
 _AWAY = ("08", "28", "3D", "53", "57")
-# Number out of range; text with NUL or a character the encoding lacks.
-_UNSTORABLE = ("22003", "22021", "22P05")
+# Number out of range; text with NUL or a character the encoding lacks; too long for its index.
+_UNSTORABLE = ("22003", "22021", "22P05", "54000")
 _ATTEMPTS = 4
 
 T = TypeVar("T")

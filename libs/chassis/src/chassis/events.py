@@ -81,11 +81,14 @@ def header_text(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
 def read_meta(headers: Mapping[str, str]) -> EventMeta:
     """EventMeta from binary-mode headers; raises MalformedEvent naming the missing or wrong attribute."""
     try:
+        time = datetime.fromisoformat(headers["ce_time"])
+        if time.tzinfo is None:
+            raise ValueError("ce_time has no time zone")
         return EventMeta(
             event_id=UUID(headers["ce_id"]),
             type=headers["ce_type"],
             source=headers["ce_source"],
-            time=datetime.fromisoformat(headers["ce_time"]),
+            time=time,
             subject=headers["ce_subject"],
             correlation_id=headers.get("ce_correlationid", headers["ce_subject"]),
             causation_id=headers.get("ce_causationid"),

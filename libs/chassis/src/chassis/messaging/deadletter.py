@@ -34,7 +34,7 @@ class Failure:
     @property
     def reason(self) -> str:
         """One line for people."""
-        return f"{type(self.error).__name__}: {self.error}"[:_MESSAGE_LENGTH]
+        return f"{type(self.error).__name__}: {self.error}".replace("\x00", r"\x00")[:_MESSAGE_LENGTH]
 
 
 class DeadLetterCap:

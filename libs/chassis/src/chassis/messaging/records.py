@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from aiokafka import ConsumerRecord
 
 from chassis.events import DomainEvent, MalformedEvent, header_text, read_meta
 from chassis.messaging.inbox import Delivery
+
+# A longer key does not fit into an index.
+_LONGEST_KEY = 1000
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Received:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The record's headers as text; bytes that are not UTF-8 are escaped."""
-        return {name: value.decode(errors="backslashreplace") for name, value in self.record.headers}
+        """The record's headers as text; what is not UTF-8 or not storable is escaped."""
+        return {storable(name.encode()): storable(value) for name, value in self.record.headers}
 
 
 def identity(event_id: str, topic: str, partition: int, offset: int) -> UUID:
@@ -40,9 +44,20 @@ def identity(event_id: str, topic: str, partition: int, offset: int) -> UUID:
         return uuid5(NAMESPACE_URL, f"kafka:{topic}/{partition}/{offset}")
 
 
+def storable(value: bytes) -> str:
+    """Bytes as text that PostgreSQL takes: what is not UTF-8, and NUL, is escaped."""
+    return value.decode(errors="backslashreplace").replace("\x00", r"\x00")
+
+
+def key_text(key: bytes) -> str:
+    """A record's key as text; one of any length stays apart from every other."""
+    text = storable(key)
+    return text if len(text.encode()) <= _LONGEST_KEY else f"{text[:100]}… sha256:{sha256(key).hexdigest()}"
+
+
 def receive(record: ConsumerRecord, types: Mapping[str, type[DomainEvent]]) -> Received | None:
     """Decode a record; None when its type is not one of `types` (``ce_type`` → event class)."""
-    key = record.key.decode(errors="backslashreplace") if record.key is not None else None
+    key = key_text(record.key) if record.key is not None else None
     try:
         headers = header_text(record.headers)
         if "ce_type" not in headers:

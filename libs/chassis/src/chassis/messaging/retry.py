@@ -13,7 +13,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from chassis.clock import now
-from chassis.db import Database, Tx, is_conflict
+from chassis.db import Database, Tx, is_conflict, is_unstorable
 from chassis.events import MalformedEvent
 from chassis.messaging import inbox, metrics, parking
 from chassis.messaging.deadletter import DeadLetterCap, DeadLetters, Failure
@@ -89,7 +89,7 @@ class Processor:
             else:
                 return
             metrics.EVENT_RETRIES.labels(self._consumer.group, "false").inc()
-            if attempt == ATTEMPTS or isinstance(failure.error, _PERMANENT):
+            if attempt == ATTEMPTS or isinstance(failure.error, _PERMANENT) or is_unstorable(failure.error):
                 break
             if await pause(stop, backoff(attempt)):
                 raise Interrupted from failure.error

@@ -14,7 +14,7 @@ from chassis.messaging import inbox
 from chassis.messaging.handlers import Consumer
 from chassis.messaging.kafka import MESSAGE_BYTES, client_id, make_producer, stop_client
 from chassis.messaging.provisioner import dead_letter_topic
-from chassis.messaging.records import identity
+from chassis.messaging.records import identity, key_text
 from chassis.operations.errors import NothingSuch, OperationError
 from chassis.operations.reading import Cluster, TopicReader, headers_of
 from chassis.tables import inbox as inbox_table
@@ -48,7 +48,7 @@ class Letter:
     @property
     def key(self) -> str | None:
         """The event's key as text."""
-        return None if self.record.key is None else self.record.key.decode(errors="backslashreplace")
+        return None if self.record.key is None else key_text(self.record.key)
 
     def document(self, full: bool = False) -> dict[str, Any]:
         """The letter as JSON; `full` with its headers and value."""
@@ -139,7 +139,7 @@ def _letter(group: str, letter_id: UUID, records: list[ConsumerRecord], states: 
         state = "skipped" if skipped else "applied"
     else:
         state = "replayable" if said.get("ce_id") == str(letter_id) else "unreadable"
-    key = "" if record.key is None else record.key.decode(errors="backslashreplace")
+    key = "" if record.key is None else key_text(record.key)
     parked = record.key is not None and (group, said["x-source-topic"], key) in states.parked
     return Letter(letter_id, group, record, said, len(records), state, parked)
 
