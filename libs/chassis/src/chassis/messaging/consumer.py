@@ -169,7 +169,7 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         watchdog = Watchdog(loop.time())
         while not await pause(self._stopping, _WATCH_SECONDS):
-            await self._count_parked()
+            parked = await self._count_parked()
             assigned = kafka.assignment()
             lags = await self._lags(kafka, assigned)
             if lags is None:
@@ -182,6 +182,8 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
             if watchdog.observe(loop.time(), len(assigned), sum(lags.values()), busy, progress):
                 metrics.LAST_PROGRESS.labels(self.group).set(now().timestamp())
             self._state = f"{len(assigned)} partitions, {sum(lags.values())} events behind"
+            if parked:
+                self._state += f", {parked} parked keys wait for an operator"
 
     async def _lags(
         self, kafka: AIOKafkaConsumer, assigned: Iterable[TopicPartition]
@@ -201,15 +203,19 @@ class ConsumerRuntime(ConsumerRebalanceListener):  # type: ignore[misc]
             return None
         return lags
 
-    async def _count_parked(self) -> None:
+    async def _count_parked(self) -> int:
+        """Aggregates whose events wait; 0 when the database does not say."""
         count = select(func.count()).select_from(parked_key).where(parked_key.c.consumer == self.group)
         try:
             async with self._database.read() as reader:
-                metrics.PARKED_KEYS.labels(self.group).set(await reader.scalar(count))
+                parked = int(await reader.scalar(count))
         except Exception as error:
             if not is_unavailable(error):
                 raise
             log.warning("parked_keys_unknown", group=self.group, error=repr(error))
+            return 0
+        metrics.PARKED_KEYS.labels(self.group).set(parked)
+        return parked
 
     async def _close(self, kafka: AIOKafkaConsumer, dead_letters: DeadLetters, *tasks: asyncio.Task[object]) -> None:
         """Stop fetching, finish the chunks being applied, commit, leave the group."""

@@ -6,11 +6,12 @@ Each prints one answer, as JSON with ``--json``. What would change something onl
 import argparse
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from aiokafka.errors import KafkaError
@@ -50,7 +51,7 @@ Arguments = Mapping[str, Mapping[str, Any]]
 Verbs = Mapping[str, tuple[Action, str, Arguments]]
 
 
-def declare(roles: "argparse._SubParsersAction[argparse.ArgumentParser]", service: Service) -> None:
+def declare(roles: "argparse._SubParsersAction[Any]", service: Service) -> None:
     """Add the operator commands of a service beside its roles."""
     groups = [consumer.group for consumer in service.consumers]
     of_group: Arguments = {"--group": {"choices": groups, "help": "only this group"}}
@@ -91,11 +92,41 @@ def declare(roles: "argparse._SubParsersAction[argparse.ArgumentParser]", servic
 
 def run(service: Service, settings: ServiceSettings, asked: argparse.Namespace) -> int:
     """Run the chosen command and print its answer; returns the exit code."""
-    logs.configure(service.name, "CRITICAL", sys.stderr)
-    return asyncio.run(_run(service, settings, asked))
+    silence_logs(service.name)
+    answer, well = asyncio.run(_answer(service, settings, asked))
+    if asked.as_json or "error" not in answer:
+        _print(answer, asked.as_json)
+    if "error" in answer:
+        sys.stderr.write(f"{service.name}: {answer['error']}\n")
+    return 0 if well else 1
 
 
-async def _run(service: Service, settings: ServiceSettings, asked: argparse.Namespace) -> int:
+async def ask(service: Service, settings: ServiceSettings, arguments: Sequence[str]) -> Answer:
+    """The answer to an operator command, and whether all is well; an error is answered as `error` and `code`.
+
+    Raises UsageError.
+    """
+    parser = _Parser(prog=service.name)
+    declare(parser.add_subparsers(dest="role", required=True), service)
+    return await _answer(service, settings, parser.parse_args(arguments))
+
+
+def silence_logs(name: str) -> None:
+    """Answers and their errors are all an operator reads."""
+    logs.configure(name, "CRITICAL", sys.stderr)
+    logging.disable(logging.CRITICAL)
+
+
+class UsageError(Exception):
+    """The command is not said right; the message says what is wrong."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+async def _answer(service: Service, settings: ServiceSettings, asked: argparse.Namespace) -> Answer:
     wanted = getattr(asked, "group", None)
     desk = Desk(
         service,
@@ -108,21 +139,24 @@ async def _run(service: Service, settings: ServiceSettings, asked: argparse.Name
     try:
         answer, well = await action(desk)
     except NothingSuch as error:
-        return _fail(service, asked, "nothing_such", str(error))
+        return _error(service, "nothing_such", str(error))
     except OperationError as error:
-        return _fail(service, asked, "refused", str(error))
+        return _error(service, "refused", str(error))
     except Exception as error:
         if not is_unavailable(error) and not isinstance(error, KafkaError):
             raise
-        return _fail(service, asked, "unavailable", f"{type(error).__name__}: {error}".splitlines()[0])
+        return _error(service, "unavailable", f"{type(error).__name__}: {error}".splitlines()[0])
     finally:
         await desk.database.dispose()
-    _print({"service": service.name, **answer}, asked.as_json)
-    return 0 if well else 1
+    return {"service": service.name, **answer}, well
+
+
+def _error(service: Service, code: str, message: str) -> Answer:
+    return {"service": service.name, "error": message, "code": code}, False
 
 
 def _verb(
-    parsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    parsers: "argparse._SubParsersAction[Any]",
     verb: str,
     action: Action,
     text: str,
@@ -225,19 +259,13 @@ async def _invariants(desk: Desk) -> Answer:
     return {"laws": found}, not any(found.values())
 
 
-def _fail(service: Service, asked: argparse.Namespace, code: str, message: str) -> int:
-    if asked.as_json:
-        _print({"service": service.name, "error": message, "code": code}, as_json=True)
-    sys.stderr.write(f"{service.name}: {message}\n")
-    return 1
-
-
 def _print(answer: Mapping[str, Any], as_json: bool) -> None:
-    text = json.dumps(answer, default=_plain, ensure_ascii=False) if as_json else "\n".join(_lines(answer, ""))
+    text = json.dumps(answer, default=plain, ensure_ascii=False) if as_json else "\n".join(_lines(answer, ""))
     sys.stdout.write(text + "\n")
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value JSON has no form for, as text."""
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
 
@@ -248,5 +276,5 @@ def _lines(value: Any, indent: str) -> list[str]:
         if isinstance(part, Mapping | list) and part:
             lines += [f"{indent}{name}", *_lines(part, indent + "  ")]
         else:
-            lines.append(f"{indent}{name} {_plain(part)}")
+            lines.append(f"{indent}{name} {plain(part)}")
     return lines

@@ -1,1 +1,1 @@
-"""Operator verbs of `orderloop`: they read Kafka themselves and ask each service through its own command line."""
+"""Operator verbs of `orderloop`: they read Kafka themselves and ask each service what only it knows."""

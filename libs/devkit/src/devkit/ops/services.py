@@ -1,11 +1,10 @@
-"""Asking the services: each answers through its own command line, `orderloop` merges the answers."""
+"""Asking the services: each answers an operator command as on its own command line, `orderloop` merges the answers."""
 
+import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -27,8 +26,6 @@ class Answers:
 
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: list[dict[str, str]] = field(default_factory=list)
-    # Whether every service that answered found all well.
-    well: bool = True
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """A list every service answers, merged; each row says whose it is."""
@@ -59,35 +56,35 @@ def chosen(services: Sequence[str] | None, group: str | None = None) -> list[str
 
 
 def ask(platform: Platform, services: Collection[str], *arguments: str, group: str | None = None) -> Answers:
-    """Run the same operator command of several services at once."""
-    narrowed = [*arguments, *(["--group", group] if group else []), "--json"]
-    environments = {service: platform.service_environment(service) for service in services}
-    with ThreadPoolExecutor(max(1, len(environments))) as pool:
-        ran = list(pool.map(lambda service: _run(service, narrowed, environments[service]), environments))
+    """Ask several services the same at once, as their own command lines would answer in their environment."""
+    from chassis.operations import command  # noqa: PLC0415  (other commands need not wait for the services)
+
+    command.silence_logs("orderloop")
+    narrowed = [*arguments, *(["--group", group] if group else [])]
+
+    async def ask_all() -> list[command.Answer]:
+        declared = [import_module(f"{name}.service").SERVICE for name in services]
+        return await asyncio.gather(
+            *(command.ask(one, _settings(one, platform.service_environment(one.name)), narrowed) for one in declared)
+        )
+
     answers = Answers()
-    for service, result in zip(environments, ran, strict=True):
-        document = _document(service, result)
-        del document["service"]
-        if "error" in document:
-            answers.errors.append({"service": service, **document})
+    try:
+        answered = asyncio.run(ask_all())
+    except command.UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+    for service, (document, _) in zip(services, answered, strict=True):
+        # As JSON has it: times and ids as text.
+        plain = json.loads(json.dumps(document, default=command.plain))
+        del plain["service"]
+        if "error" in plain:
+            answers.errors.append({"service": service, **plain})
         else:
-            answers.documents[service] = document
-            answers.well = answers.well and result.returncode == 0
+            answers.documents[service] = plain
     return answers
 
 
-def _run(service: str, arguments: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    # Without the current folder on the path, where a folder might have the service's name.
-    command = [sys.executable, "-P", "-m", service, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
-
-
-def _document(service: str, result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    if result.returncode == 2:
-        usage = result.stderr.strip().splitlines()[-1].split(": error: ", 1)[-1]
-        raise typer.BadParameter(f"{service}: {usage}")
-    try:
-        return dict(json.loads(result.stdout))
-    except ValueError as error:
-        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
-        raise PlatformError(f"{service} gave no answer: {lines[-1]}") from error
+def _settings(service: Any, environment: Mapping[str, str]) -> Any:
+    """A service's settings from an environment that is not ours."""
+    variables = {name: f"ORDERLOOP_{name.upper()}" for name in service.settings.model_fields}
+    return service.settings(**{name: environment[it] for name, it in variables.items() if it in environment})

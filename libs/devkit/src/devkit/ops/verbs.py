@@ -267,9 +267,11 @@ def topics_plan(as_json: AsJson = False) -> None:
 def topics_apply(as_json: AsJson = False) -> None:
     """Create what is missing and mend settings; a partition count is never changed, that is a migration."""
     from chassis.messaging.provisioner import ensure_topics  # noqa: PLC0415
+    from chassis.operations.command import silence_logs  # noqa: PLC0415
     from contracts.topics import TOPICS  # noqa: PLC0415
     from devkit.ops.lookup import consumers  # noqa: PLC0415
 
+    silence_logs("orderloop")
     asyncio.run(ensure_topics(local_platform().kafka, TOPICS, consumers()))
     _print_topics(_differences(), as_json)
 
