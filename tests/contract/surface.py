@@ -58,9 +58,9 @@ class Operation:
         """Whether it declares a parameter of this name."""
         return any(parameter.get("name") == name for parameter in self.described.get("parameters", ()))
 
-    def request(self, **parts: Any) -> dict[str, Any]:
-        """A well-formed request of something that does not exist, in the arguments of httpx."""
-        path = re.sub(r"{[^}]+}", "UNKNOWN-1", self.path)
+    def request(self, record: str = "UNKNOWN-1", **parts: Any) -> dict[str, Any]:
+        """A well-formed request about a record, in the arguments of httpx."""
+        path = re.sub(r"{[^}]+}", record, self.path)
         headers = {"If-Match": '"1"'} if self.parameter("if-match") else {}
         for media_type, body in self.described.get("requestBody", {}).get("content", {}).items():
             headers["Content-Type"] = media_type

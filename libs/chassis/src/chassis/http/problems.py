@@ -78,9 +78,10 @@ def broken_rules(errors: Sequence[FieldError]) -> Problem:
 
 
 def method_not_allowed(request: Request, routes: Iterable[BaseRoute]) -> Problem:
-    """405 with every method allowed at the request's path."""
+    """405 with every method allowed at the request's path; a path written out hides one with a parameter."""
     matching = [r for r in routes if isinstance(r, Route) and r.matches(request.scope)[0] is not Match.NONE]
-    allowed = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
+    written_out = [route for route in matching if not route.param_convertors]
+    allowed = ", ".join(sorted({method for route in written_out or matching for method in route.methods or ()}))
     return Problem(405, "method_not_allowed", f"{request.method} is not allowed here", headers={"Allow": allowed})
 
 

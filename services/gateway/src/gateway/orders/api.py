@@ -54,13 +54,15 @@ _NOT_RETURNED = frozenset(
         EVENTS_HEADER.lower(),
     }
 )
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "QUERY"]
 _BARRIER_SECONDS = 5.0
 _MAX_AWAITED = 200
 NOTHING_YET: dict[str, Any] = {"items": [], "next_cursor": None}
 log = structlog.get_logger()
 
 
-@router.api_route("/v1/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+# Whatever the method, so that the owner says which ones it allows.
+@router.api_route("/v1/{path:path}", methods=_METHODS)
 async def forward(request: Request, call: Annotated[Call, authenticated()]) -> Response:
     """The owner's answer to this request. 404 where nobody owns the path."""
     path: str = request.scope["path"]
