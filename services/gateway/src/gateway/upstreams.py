@@ -15,8 +15,8 @@ from chassis.http.problems import Problem
 _CONNECTIONS_PER_CLIENT = 4
 _CLIENTS = 4
 _MAX_WAITING = 128
-# How long a service may refuse connections before callers are told: a restart takes less.
-_RESTART_SECONDS = 5.0
+# How long a service may refuse connections before callers are told: a restart takes less, on a busy machine too.
+_RESTART_SECONDS = 15.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
 # Shorter than the services keep an idle connection, so that none is reused just as they close it.
@@ -76,25 +76,25 @@ class Upstream:
     async def send(self, request: Outgoing, seconds: float) -> httpx.Response:
         """The service's answer, whatever its status.
 
-        Raises Problem 503 when the service is away or has too many requests waiting (nothing was done), 502 or 504
-        when the connection broke or the time ran out after the request was sent (it may have been done).
+        `seconds` is the time the service has to answer; it may take some more to come back from a restart. Raises
+        Problem 503 when the service is away or has too many requests waiting (nothing was done), 502 or 504 when the
+        connection broke or the time ran out after the request was sent (it may have been done).
         """
-        try:
-            async with asyncio.timeout(seconds), self._slot() as index:
-                return await self._attempts(self._clients[index], request)
-        except TimeoutError as error:
-            raise Problem(
-                504, "upstream_timeout", f"{self.name} did not answer within {seconds:g} seconds", headers=_LATER
-            ) from error
+        async with self._slot(seconds) as index:
+            return await self._attempts(self._clients[index], request, seconds)
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[int]:
+    async def _slot(self, seconds: float) -> AsyncIterator[int]:
         """Index of the least busy client, once one of its connections is free. Raises 503 when too many wait."""
+        overloaded = Problem(503, "overloaded", f"too many requests wait for {self.name}", headers=_LATER)
         if self._waiting >= _MAX_WAITING:
-            raise Problem(503, "overloaded", f"too many requests wait for {self.name}", headers=_LATER)
+            raise overloaded
         self._waiting += 1
         try:
-            await self._slots.acquire()
+            async with asyncio.timeout(seconds):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise overloaded from error
         finally:
             self._waiting -= 1
         index = min(range(len(self._clients)), key=self._busy.__getitem__)
@@ -105,7 +105,7 @@ class Upstream:
             self._busy[index] -= 1
             self._slots.release()
 
-    async def _attempts(self, client: httpx.AsyncClient, request: Outgoing) -> httpx.Response:
+    async def _attempts(self, client: httpx.AsyncClient, request: Outgoing, seconds: float) -> httpx.Response:
         """Try until answered. A refused connection is tried again for any request: nothing was sent."""
         loop = asyncio.get_running_loop()
         pause = _FIRST_PAUSE_SECONDS
@@ -113,7 +113,12 @@ class Upstream:
         maybe_done = False
         while True:
             try:
-                return await self._attempt(client, request)
+                async with asyncio.timeout(seconds):
+                    return await self._attempt(client, request)
+            except TimeoutError as error:
+                raise Problem(
+                    504, "upstream_timeout", f"{self.name} did not answer within {seconds:g} seconds", headers=_LATER
+                ) from error
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure: Exception = error
                 self._refusing_since = self._refusing_since or loop.time()
