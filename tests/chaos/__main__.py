@@ -5,6 +5,7 @@ import asyncio
 import json
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ def main() -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     # Its client tells in full that Kafka is away; here that is meant.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # Ended from outside, the run still stops what it started and unmounts its disks.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
 
     def say(line: str) -> None:

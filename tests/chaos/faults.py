@@ -133,7 +133,7 @@ _WRITTEN: dict[Kind, Callable[[Hand, Fault], Awaitable[None]]] = {
 }
 
 
-async def inflict(rig: Rig, hand: Hand, fault: Fault) -> Inflicted:
+async def inflict(rig: Rig, hand: Hand, fault: Fault, on_healed: Callable[[], None]) -> Inflicted:
     """Do it, wait as long as it lasts, heal it, and wait until its victims are ready again."""
     if fault.kind in _WRITTEN:
         began = now()
@@ -145,6 +145,7 @@ async def inflict(rig: Rig, hand: Hand, fault: Fault) -> Inflicted:
         async with _DONE[fault.kind](rig, target, fault):
             await asyncio.sleep(fault.seconds)
         inflicted = Inflicted(fault, target, began, now())
+    on_healed()
     inflicted.ready_seconds = await rig.ready(_victims(rig, target))
     return inflicted
 

@@ -169,7 +169,7 @@ class Load:
         """Work until `stopping` is set and the floor is told to end by `close`."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._floor())
-            group.create_task(self._every(self._rates.seconds_between_orders, self._order))
+            group.create_task(self._every(self._rates.seconds_between_orders, self._order_when_idle))
             group.create_task(self._every(self._rates.seconds_between_stops, self._stop_machine))
             group.create_task(self._every(self._rates.seconds_between_receipts, self._receive))
         await asyncio.gather(*self._tasks)
@@ -184,6 +184,10 @@ class Load:
         """Close the clients."""
         for api in self._apis:
             await api.http.aclose()
+
+    def order_at_once(self) -> None:
+        """Place an order however many are open: whoever asks measures when it is promised."""
+        self._begin(self._order())
 
     async def tidy(self) -> None:
         """Decide about every lot that is still held, as somebody in the end does."""
@@ -217,9 +221,11 @@ class Load:
             except* (ApiProblem, httpx.TransportError) as errors:
                 self._notes.faults.append(f"the floor gave up: {errors.exceptions[0]!r}")
 
+    async def _order_when_idle(self) -> None:
+        if self.open_orders < self._rates.open_orders:
+            await self._order()
+
     async def _order(self) -> None:
-        if self.open_orders >= self._rates.open_orders:
-            return
         chance, plant = self._chance, self.plant
         items = chance.sample(self._sold, chance.choice((1, 1, 2)))
         body = {

@@ -127,7 +127,7 @@ class _Run:
         await asyncio.sleep(max(0.0, started + fault.at - asyncio.get_running_loop().time()))
         self._say(str(fault))
         try:
-            self._inflicted.append(await inflict(self._rig, self._hand, fault))
+            self._inflicted.append(await inflict(self._rig, self._hand, fault, self._load.order_at_once))
         except AssertionError as error:
             self._failures.append(f"{fault}: {error}")
             self._say(f"  {fault} did not heal: {error}")

@@ -136,6 +136,9 @@ def _extent(chance: random.Random, kind: Kind, target: str, profile: Profile) ->
     match kind:
         case "freeze" if "worker" in target and (profile == "short" or chance.random() < 0.5):
             return _ZOMBIE_SECONDS, 0.0
+        case "full disk":
+            # Room set aside before lasts a while.
+            return duration + _ZOMBIE_SECONDS, 0.0
         case "latency":
             return duration + 3.0, round(chance.uniform(0.05, 0.3), 2)
         case "clock skew":
