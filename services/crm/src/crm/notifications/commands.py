@@ -10,7 +10,7 @@ from chassis.clock import new_id
 from chassis.db import Tx
 from contracts.crm import CustomerNotified
 from crm import numbers
-from crm.notifications.rules import Milestone
+from crm.notifications.rules import Milestone, shortened
 from crm.notifications.tables import NOTIFICATION_NUMBER, notification
 
 
@@ -33,7 +33,8 @@ async def notify(tx: Tx, notices: Sequence[Notice]) -> None:
     drawn = await numbers.draw(tx, NOTIFICATION_NUMBER, "NT", len(notices))
     common = {"version": 1, "created_at": tx.now, "updated_at": tx.now}
     rows = {
-        new_id(): {**asdict(notice), "number": number, **common} for notice, number in zip(notices, drawn, strict=True)
+        new_id(): {**asdict(notice), "text": shortened(notice.text), "number": number, **common}
+        for notice, number in zip(notices, drawn, strict=True)
     }
     recorded = await tx.execute(
         insert(notification)

@@ -55,7 +55,7 @@ def promise_revised(
         )
     else:
         told = f"Your order {order} is still expected on {day(new_day)} at about {hour(new_eta)}."
-    return shortened(f"{told} The reason: {reason.rstrip('.')}.")
+    return f"{told} The reason: {reason.rstrip('.')}."
 
 
 def amended_too_late(order: str) -> str:
@@ -88,7 +88,7 @@ def delivered(order: str, shipment: str, delivered_at: datetime) -> str:
 
 def cancelled(order: str, reason: str) -> str:
     """The order was withdrawn."""
-    return shortened(f"Your order {order} was cancelled as requested. The reason given: {reason.rstrip('.')}.")
+    return f"Your order {order} was cancelled as requested. The reason given: {reason.rstrip('.')}."
 
 
 def day(value: date) -> str:

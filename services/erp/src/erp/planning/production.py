@@ -42,9 +42,14 @@ _SCHEDULE_TOLERANCE = timedelta(minutes=1)
 
 
 async def batch_completed(tx: Tx, event: BatchCompleted, event_id: UUID) -> Outcome:
-    """Put a batch into stock and give it to those who wait for it. Raises PermanentError for a plan not ours."""
+    """Put a batch into stock and give it to those who wait for it.
+
+    Raises PermanentError for a plan not ours or one of another item.
+    """
     await lock_balances(tx, [event.item])
     plan = await _plan(tx, event.plan_id)
+    if plan.item != event.item:
+        raise PermanentError(f"plan {plan.id} makes {plan.item}, not {event.item}")
     for lot in event.lots_out:
         await receive(
             tx,
