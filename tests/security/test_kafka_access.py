@@ -239,6 +239,8 @@ def test_the_list_can_be_applied_with_kafkas_own_command(broker: Broker, tmp_pat
     )
     where = ["--bootstrap-server", broker.bootstrap, "--command-config", str(tmp_path / "admin.properties")]
     command = next(line.split() for line in ACLS.commands(where) if "User:erp" in line and "--group" in line)
-    done = run(java_command("kafka.admin.AclCommand", *command[1:], jvm_options=("-XX:TieredStopAtLevel=1",)))
+    done = run(
+        java_command("org.apache.kafka.tools.AclCommand", *command[1:], jvm_options=("-XX:TieredStopAtLevel=1",))
+    )
     assert done.returncode == 0, done.stderr
     assert "erp.loop" in done.stdout
