@@ -1,6 +1,7 @@
 """A service as a real process: it starts, serves, stops in order, and survives being killed."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -233,3 +234,22 @@ async def test_a_port_in_use_is_said(service: Service) -> None:
     holder.close()
     assert result.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+
+
+async def test_operator_commands_answer_in_json_or_one_line(service: Service, bench: Bench) -> None:
+    [counter] = await bench.create(1)
+    await bench.publish((counter, 1))
+    status = await asyncio.to_thread(service.run, "outbox", "status", "--json")
+    assert status.returncode == 0
+    answered = json.loads(status.stdout)
+    assert (answered["service"], answered["pending"], answered["leader"]) == ("tally", 1, None)
+    for_people = await asyncio.to_thread(service.run, "outbox", "status")
+    assert "pending 1" in for_people.stdout.splitlines()
+    unknown = await asyncio.to_thread(service.run, "parked", "release", counter, "--json")
+    assert unknown.returncode == 1
+    assert json.loads(unknown.stdout)["code"] == "nothing_such"
+    assert unknown.stderr == f"tally: key {counter} is not parked\n"
+    away = {"ORDERLOOP_KAFKA": f"127.0.0.1:{free_port()}"}
+    without_kafka = await asyncio.to_thread(service.run, "dlt", "list", **away)
+    assert without_kafka.returncode == 1
+    assert without_kafka.stderr.count("\n") == 1

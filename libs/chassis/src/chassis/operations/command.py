@@ -145,14 +145,15 @@ async def _answer(service: Service, settings: ServiceSettings, asked: argparse.N
     except Exception as error:
         if not is_unavailable(error) and not isinstance(error, KafkaError):
             raise
-        return _error(service, "unavailable", f"{type(error).__name__}: {error}".splitlines()[0])
+        return _error(service, "unavailable", f"{type(error).__name__}: {error}")
     finally:
         await desk.database.dispose()
     return {"service": service.name, **answer}, well
 
 
 def _error(service: Service, code: str, message: str) -> Answer:
-    return {"service": service.name, "error": message, "code": code}, False
+    # An error's text may have several lines; an operator reads one.
+    return {"service": service.name, "error": " ".join(message.split()), "code": code}, False
 
 
 def _verb(
