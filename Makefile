@@ -7,6 +7,8 @@ UV_VERSION := 0.13.9
 # Of `make chaos`.
 MINUTES ?= 20
 SEED ?= 1
+# Of `make fuzz`: requests made up for each operation.
+EXAMPLES ?= 100
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
@@ -14,7 +16,7 @@ MEMBERS := schemas libs/chassis libs/devkit services/crm services/erp services/m
 SOURCES := $(MEMBERS:%=%/src)
 MANIFESTS := pyproject.toml uv.lock $(MEMBERS:%=%/pyproject.toml)
 
-.PHONY: help setup demo up down test chaos lint fmt schemas lock clean
+.PHONY: help setup demo up down test chaos fuzz audit lint fmt schemas lock clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -53,6 +55,20 @@ test: setup ## Run the whole test suite on a real PostgreSQL and a real Kafka
 
 chaos: setup ## Break everything, again and again, under load, and check the guarantees (MINUTES=20 SEED=1)
 	@PYTHONPATH=tests $(BIN)/python -m chaos --minutes $(MINUTES) --seed $(SEED)
+
+fuzz: setup ## Ask every service what its document allows and what not, at length (EXAMPLES=100 SEED=1)
+	@FUZZ_EXAMPLES=$(EXAMPLES) FUZZ_SEED=$(SEED) $(BIN)/pytest tests/contract/test_fuzz.py
+
+audit: setup ## Look for known holes in the locked dependencies and for risky code (docs/security.md)
+	@$(BIN)/uv tool run --quiet bandit@1.9.4 --quiet --recursive --skip B101,B311,B404,B603,B606,B608 $(SOURCES)
+	@$(BIN)/uv export --quiet --frozen --no-emit-workspace --output-file $(VENV)/audited.txt
+	@$(BIN)/uv tool run --quiet pip-audit@2.10.1 --strict --disable-pip --require-hashes --requirement $(VENV)/audited.txt
+
+bench: setup ## Measure what one run on this machine does per second; takes a quarter of an hour
+	@PYTHONPATH=tests $(BIN)/python -m load
+
+outages: setup ## Take Kafka and each database away for two minutes and write docs/outages.md
+	@PYTHONPATH=tests $(BIN)/python -m load.outages --write docs/outages.md
 
 lint: setup ## Check formatting, style, types and the import rules
 	@$(BIN)/ruff check .

@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import jwt
 import pytest
+import structlog
 from sqlalchemy import text
+from structlog.testing import LogCapture
 from tally.events import Counted
 from tally.service import SERVICE
 
 from chassis.db import Database
+from chassis.http import middleware
 from chassis.testing import TestIssuer, client_of, published
 
 Client = Callable[..., httpx.AsyncClient]
@@ -151,6 +154,16 @@ async def test_amending_needs_the_version_seen(client: Client) -> None:
     changed = await http.patch(path, headers={"If-Match": tag})
     assert (changed.status_code, changed.headers["etag"]) == (200, '"2"')
     check_problem(await http.patch(path, headers={"If-Match": tag}), 412, "version_differs")
+
+
+async def test_the_log_says_who_asked(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = LogCapture()
+    log = structlog.wrap_logger(None, [structlog.contextvars.merge_contextvars, said])
+    monkeypatch.setattr(middleware, "log", log)
+    await client(*WRITE).get("/v1/counters", headers={"X-Correlation-Id": "one"})
+    await client(token="none").get("/v1/counters", headers={"X-Correlation-Id": "two"})
+    told = [(line["correlation_id"], line.get("client"), line["status"]) for line in said.entries]
+    assert told == [("one", "tester", 200), ("two", None, 401)]
 
 
 async def test_the_document_says_what_every_answer_has(client: Client) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import structlog
 from fastapi import Depends, Header, Request, Response, Security
 from fastapi.openapi.models import OAuthFlowClientCredentials, OAuthFlows
 from fastapi.security import OAuth2
@@ -150,7 +151,9 @@ async def _principal(request: Request, authorization: Annotated[str | None, Secu
     if scheme.lower() != "bearer" or not token:
         raise unauthorized("a bearer token is needed")
     verifier: TokenVerifier = request.app.state.verifier
-    return await verifier.verify(token.strip())
+    principal = await verifier.verify(token.strip())
+    structlog.contextvars.bind_contextvars(client=principal.client_id)
+    return principal
 
 
 def requires(scope: str) -> Any:

@@ -41,6 +41,7 @@ class RequestShell:
         trace = headers.get("traceparent", "")
         events.correlation_id.set(correlation)
         events.traceparent.set(trace if _TRACEPARENT.match(trace) else None)
+        structlog.contextvars.unbind_contextvars("client")
         structlog.contextvars.bind_contextvars(correlation_id=correlation)
         started = time.perf_counter()
         status: int | None = None
