@@ -110,7 +110,7 @@ async def test_the_view_goes_on_while_it_is_rebuilt(
 ) -> None:
     database, cluster = gateway.context.database, Cluster(kafka_server.bootstrap)
     projection = Projection(consumer, TABLES)
-    stories = [whole_life() for _ in range(12)]
+    stories = [whole_life() for _ in range(5)]
     stop = asyncio.Event()
     runtime = ConsumerRuntime(database, consumer, kafka_server.bootstrap, stop, asyncio.Semaphore(4))
     running = asyncio.create_task(runtime.run())
@@ -124,14 +124,16 @@ async def test_the_view_goes_on_while_it_is_rebuilt(
         async with database.read() as reader:
             return len(await reader.all(query)) == len(set(wanted))
 
-    await wait_until(lambda: had(half // 2), 30, "some events to be folded")
-    rebuilding = asyncio.create_task(rebuild(cluster, database, projection, _nothing))
-    await publish(kafka_server.bootstrap, told[half:])
-    report = await rebuilding
-    assert report.equal, report.differences
-    await wait_until(lambda: had(len(told)), 30, "every event to be folded")
-    stop.set()
-    await running
+    try:
+        await wait_until(lambda: had(half // 2), 30, "some events to be folded")
+        async with asyncio.TaskGroup() as group:
+            rebuilding = group.create_task(rebuild(cluster, database, projection, _nothing))
+            group.create_task(publish(kafka_server.bootstrap, told[half:]))
+        assert rebuilding.result().equal, rebuilding.result().differences
+        await wait_until(lambda: had(len(told)), 30, "every event to be folded")
+    finally:
+        stop.set()
+        await running
     assert (await verify(cluster, database, projection, _nothing)).equal
     assert not any((await violations(database, SERVICE.invariants)).values())
 

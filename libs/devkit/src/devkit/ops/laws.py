@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
+
+from contracts.values import plain
 
 # Ordered = shipped + open + cancelled: what CRM says is ordered now is what ERP ships or has open.
 _ORDERED = """
@@ -18,6 +21,7 @@ _TAKEN_IN = "SELECT lot, sum(quantity) AS quantity FROM stock_ledger WHERE reaso
 _ORDERS = "SELECT id AS order_id, number, version FROM customer_order"
 _VIEWED = "SELECT order_id, greatest(version, coalesce(cancelled_version, 0)) AS version FROM status_order"
 _POLL_SECONDS = 0.5
+_ZERO = Decimal(0)
 
 Laws = dict[str, list[str]]
 
@@ -58,10 +62,9 @@ def _order_lines(ordered: list[Any], fulfilled: list[Any]) -> list[str]:
     wrong = []
     for row in ordered:
         there = known.get((row["order_id"], row["line"]))
-        quantity, shipped = (there["ordered"], there["shipped"]) if there else (0, 0)
+        quantity, shipped = (there["ordered"], there["shipped"]) if there else (_ZERO, _ZERO)
         if row["ordered"] != quantity or shipped > quantity:
-            open_quantity = quantity - shipped
-            said = f"{row['ordered']:f} ordered, {shipped:f} shipped, {open_quantity:f} open"
+            said = f"{plain(row['ordered'])} ordered, {plain(shipped)} shipped, {plain(quantity - shipped)} open"
             wrong.append(f"{row['number']} line {row['line']}: {said}")
     return sorted(wrong)
 
@@ -70,9 +73,9 @@ def _lots(made: list[Any], taken_in: list[Any]) -> list[str]:
     of_mes = {row["lot"]: row["quantity"] for row in made}
     of_erp = {row["lot"]: row["quantity"] for row in taken_in}
     return [
-        f"lot {lot}: {of_mes.get(lot, 0):f} made, {of_erp.get(lot, 0):f} taken into stock"
+        f"lot {lot}: {plain(of_mes.get(lot, _ZERO))} made, {plain(of_erp.get(lot, _ZERO))} taken into stock"
         for lot in sorted(of_mes.keys() | of_erp.keys())
-        if of_mes.get(lot, 0) != of_erp.get(lot, 0)
+        if of_mes.get(lot, _ZERO) != of_erp.get(lot, _ZERO)
     ]
 
 

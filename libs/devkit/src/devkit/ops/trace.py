@@ -59,7 +59,8 @@ class Trace:
     def _children(self) -> defaultdict[str | None, list[Event]]:
         known = {event["id"]: event for event in (*self.causes, *self.events)}
         children: defaultdict[str | None, list[Event]] = defaultdict(list)
-        for event in sorted(known.values(), key=_time):
+        # Ids sort like the moments they were made, also within one transaction.
+        for event in sorted(known.values(), key=lambda event: (_time(event), event["id"])):
             cause = event["causationid"]
             children[cause if cause in known and cause != event["id"] else None].append(event)
         return children

@@ -53,4 +53,4 @@ async def notify(tx: Tx, notices: Sequence[Notice]) -> None:
                     "cause_event_id": str(row["cause_event_id"]),
                 }
             )
-            tx.append(event, correlation_id=str(event.order_id))
+            tx.append(event, correlation_id=str(event.order_id), causation_id=event.cause_event_id)
