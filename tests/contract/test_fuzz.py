@@ -17,7 +17,7 @@ from devkit.platform import Platform
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
 SEED = os.environ.get("FUZZ_SEED", "1")
-_SECONDS = 60 + 30 * EXAMPLES
+_SECONDS = 600 + 30 * EXAMPLES
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 

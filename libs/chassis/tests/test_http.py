@@ -158,8 +158,8 @@ async def test_amending_needs_the_version_seen(client: Client) -> None:
 
 async def test_the_log_says_who_asked(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     said = LogCapture()
-    log = structlog.wrap_logger(None, [structlog.contextvars.merge_contextvars, said])
-    monkeypatch.setattr(middleware, "log", log)
+    processors = [structlog.contextvars.merge_contextvars, said]
+    monkeypatch.setattr(middleware, "log", structlog.wrap_logger(None, processors, structlog.BoundLogger))
     await client(*WRITE).get("/v1/counters", headers={"X-Correlation-Id": "one"})
     await client(token="none").get("/v1/counters", headers={"X-Correlation-Id": "two"})
     told = [(line["correlation_id"], line.get("client"), line["status"]) for line in said.entries]
