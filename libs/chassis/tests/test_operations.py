@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 from messaging_bench import Bench
 from sqlalchemy import func, insert, select, update
 from tally.events import Counted
-from tally.service import Topic, on_counted
+from tally.service import Topic, heard, on_counted
 
 from chassis.clock import new_id, now
 from chassis.db import Reader, Tx
@@ -21,6 +23,7 @@ from chassis.messaging.pruning import InboxPruner
 from chassis.operations import groups, letters, outbox, parked
 from chassis.operations.errors import NothingSuch, OperationError
 from chassis.operations.invariants import VIOLATIONS, InvariantWatch
+from chassis.operations.projection import Projection, verify
 from chassis.operations.reading import Cluster
 from chassis.tables import inbox
 from chassis.tables import outbox as outbox_table
@@ -226,6 +229,19 @@ async def test_topics_that_differ_from_their_declaration_are_listed_and_mended(b
     await ensure_topics(bench.kafka, [Topic(bench.topic, 6, 1000)], [consumer])
     left = await topic_differences(bench.kafka, [Topic(bench.topic, 6, 1000)], [consumer])
     assert [one for one in left if one.topic == bench.topic] == []
+
+
+async def test_a_projection_is_not_rebuilt_from_topics_whose_beginning_is_gone(bench: Bench) -> None:
+    [key] = await bench.create(1)
+    bench.start_relay()
+    await bench.publish((key, 1), (key, 2))
+    await wait_until(bench.outbox_empty, 30, "the events to be published")
+    async with Cluster(bench.kafka).admin() as admin:
+        [first] = {record.partition for record in await bench.records()}
+        await admin.delete_records({TopicPartition(bench.topic, first): RecordsToDelete(1)})
+    projection = Projection(bench.consumer(), [heard])
+    with pytest.raises(OperationError, match="begins at offset 1"):
+        await verify(Cluster(bench.kafka), bench.database, projection, lambda _events: None)
 
 
 async def test_the_inbox_forgets_only_what_kafka_has_deleted(bench: Bench) -> None:
