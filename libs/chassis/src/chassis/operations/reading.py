@@ -8,11 +8,13 @@ from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
 
 from chassis.messaging.kafka import OPEN, Security, client_id, stop_client
 
 _POLL_MS = 500
 _STOP_SECONDS = 5.0
+_SILENCE_SECONDS = 30.0
 _REQUEST_TIMEOUT_MS = 10_000
 
 
@@ -86,15 +88,24 @@ class TopicReader:
         self._next.update(offsets)
 
     async def to_end(self) -> AsyncIterator[list[ConsumerRecord]]:
-        """Records up to what the ends are now, in the order of each partition, batch by batch."""
+        """Records up to what the ends are now, in the order of each partition, batch by batch.
+
+        Raises KafkaError when Kafka goes away meanwhile.
+        """
         ends = await self.kafka.end_offsets(list(self._next))
         left = {partition for partition, end in ends.items() if self._next[partition] < end}
         self.kafka.pause(*(self._next.keys() - left))
         self.kafka.resume(*left)
         for partition in left:
             self.kafka.seek(partition, self._next[partition])
+        loop = asyncio.get_running_loop()
+        arrived_at = loop.time()
         while left:
             fetched = await self.kafka.getmany(*left, timeout_ms=_POLL_MS)
+            if fetched:
+                arrived_at = loop.time()
+            elif loop.time() - arrived_at > _SILENCE_SECONDS:
+                raise KafkaConnectionError(f"nothing arrives although {len(left)} partitions have more")
             for partition, records in fetched.items():
                 self._next[partition] = records[-1].offset + 1
                 yield [record for record in records if record.offset < ends[partition]]
