@@ -16,7 +16,7 @@ MEMBERS := schemas libs/chassis libs/devkit services/crm services/erp services/m
 SOURCES := $(MEMBERS:%=%/src)
 MANIFESTS := pyproject.toml uv.lock $(MEMBERS:%=%/pyproject.toml)
 
-.PHONY: help setup demo up down test chaos fuzz audit lint fmt schemas lock clean
+.PHONY: help setup demo up down test chaos fuzz bench outages audit lint fmt schemas lock clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
