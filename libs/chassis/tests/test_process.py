@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 from messaging_bench import Bench, per_key
+from sqlalchemy import select, text
+from tally.service import counter
 
 from chassis.testing import TestIssuer
 from devkit.testing import free_port, wait_until
@@ -140,6 +142,30 @@ async def test_sigterm_under_load_ends_in_time_without_a_failed_request_and_noth
     found = per_key(await bench.wait_heard(sum(load.versions.values())))
     # A request cut off by the stop may have been carried out without an answer; never the other way round.
     assert {key: versions[: len(expected[key])] for key, versions in found.items() if key in expected} == expected
+
+
+async def test_a_write_cut_off_by_the_stop_is_told_that_it_may_have_been_done(service: Service, bench: Bench) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    async def waits_for_a_lock() -> bool:
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        async with bench.database.read() as reader:
+            return bool(await reader.scalar(text(waiting)))
+
+    with service.process("api", port) as process:
+        await wait_until(lambda: answers(url), 60, "the service to be ready")
+        async with httpx.AsyncClient(base_url=url, headers=service.headers, timeout=30) as http:
+            made = (await http.post("/v1/counters", json={})).json()
+            async with bench.database.transaction() as tx:
+                await tx.execute(select(counter).where(counter.c.id == made["id"]).with_for_update())
+                counting = asyncio.create_task(http.post(f"/v1/counters/{made['id']}/count", json={}))
+                await wait_until(waits_for_a_lock, 10, "the request to wait")
+                process.send_signal(signal.SIGTERM)
+                answer = await counting
+    assert (answer.status_code, answer.json()["code"]) == (504, "outcome_unknown")
 
 
 async def test_kill_9_under_load_loses_nothing_that_was_answered(service: Service, bench: Bench) -> None:

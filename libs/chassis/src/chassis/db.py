@@ -58,6 +58,11 @@ def is_unavailable(error: BaseException) -> bool:
     return state[:2] in _AWAY or state == _LOCK_TIMEOUT
 
 
+def is_lock_timeout(error: BaseException) -> bool:
+    """Whether a lock was waited for in vain: others are at work, nothing is away."""
+    return _sqlstate(error) == _LOCK_TIMEOUT
+
+
 def _leaves_doubt(error: BaseException) -> bool:
     """Whether a failed commit may have happened: the connection was lost, instead of the server refusing."""
     return is_unavailable(error) and _sqlstate(error)[:2] in ("", *_ENDED)

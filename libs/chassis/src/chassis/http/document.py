@@ -108,8 +108,8 @@ def _refusals(method: str, operation: dict[str, Any]) -> Iterator[str]:
     if "application/json" in body:
         yield "400"
     if method != "get":
-        yield from ("409", "415", "504") if security else ()
-        yield "413"
+        yield from ("409", "415") if security else ()
+        yield from ("413", "504")
     for parameter in parameters:
         if parameter.get("name") == "if-match":
             yield from ("412", "428") if parameter.get("required") else ("412",)

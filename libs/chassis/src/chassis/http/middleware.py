@@ -1,5 +1,6 @@
 """Pure ASGI middleware: correlation, trace context, body limits, access log and metrics."""
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import events
-from chassis.http.problems import Problem, crashed, invalid, response
+from chassis.http.problems import Problem, crashed, cut_off, invalid, response
 
 REQUESTS = Counter("http_requests_total", "Requests answered.", ["service", "method", "route", "status"])
 SECONDS = Histogram("http_request_seconds", "Time to answer, in seconds.", ["service", "method", "route"])
@@ -61,6 +62,11 @@ class RequestShell:
                 await refusal(scope, receive, send_marked)
             else:
                 await self.app(scope, self._limited(receive), send_marked)
+        except asyncio.CancelledError:
+            # The server cuts off what is not done when it stops; left to it, the answer would be a 500.
+            if status is not None:
+                raise
+            await response(cut_off(scope["method"]))(scope, receive, send_marked)
         except Exception as error:
             if status is not None:
                 raise

@@ -129,6 +129,18 @@ outcome_unknown = Problem(
 )
 
 
+def cut_off(method: str) -> Problem:
+    """503 for a read, 504 for a write: the service stopped before the request was done."""
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return Problem(503, "stopping", "the service stops; try again shortly", headers={"Retry-After": "2"})
+    return Problem(
+        504,
+        "outcome_unknown",
+        "the service stopped before this was finished, so it may have been done; repeat it with its Idempotency-Key",
+        headers={"Retry-After": "2"},
+    )
+
+
 def crashed(path: str, error: Exception) -> JSONResponse:
     """500 for an error nobody foresaw; its inside goes to the log, not to the caller."""
     log.error("request_failed", path=path, exc_info=error)

@@ -13,7 +13,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from chassis.clock import now
-from chassis.db import Database, Tx, is_conflict, is_unstorable
+from chassis.db import Database, Tx, is_conflict, is_lock_timeout, is_unstorable
 from chassis.events import MalformedEvent
 from chassis.messaging import inbox, metrics, parking
 from chassis.messaging.deadletter import DeadLetterCap, DeadLetters, Failure
@@ -164,7 +164,8 @@ class Processor:
                 metrics.EVENT_RETRIES.labels(self._consumer.group, "true").inc()
                 if attempt > 1 or not is_conflict(error):
                     log.warning("event_retry", group=self._consumer.group, attempt=attempt, error=repr(error)[:300])
-                if await pause(stop, backoff(attempt)):
+                # Who waited for a lock has waited; backing off further would starve it behind callers that do not.
+                if await pause(stop, backoff(1 if is_lock_timeout(error) else attempt)):
                     raise Interrupted from error
 
     def _count(self, outcome: str, events: int) -> None:
