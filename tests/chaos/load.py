@@ -11,8 +11,9 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from e2e.plant import ROLES, Plant, in_days
@@ -31,6 +32,8 @@ _UNKNOWN_STATUSES = (500, 502, 504)
 _LATER_STATUSES = (429, 503)
 _SMALLEST = Decimal("0.001")
 _FLOOR_SPEED = 1_000_000.0
+Outcome = Literal["ok", "fail", "unknown"]
+_WORTH: dict[Outcome, int] = {"fail": 0, "unknown": 1, "ok": 2}
 _KINDS = (
     ("PATCH /v1/orders/", "amend"),
     ("/cancel$", "cancel"),
@@ -51,13 +54,29 @@ _KINDS = (
 class Notes:
     """What became of every write, and answers no client should ever get."""
 
-    commands: list[Command] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    # How often the floor found no way to go on until later.
+    gave_up: int = 0
+    _commands: dict[str, Command] = field(default_factory=dict)
 
-    def add(self, key: str, request: str, started: Any, outcome: Any, record: str) -> None:
-        """Note one write."""
+    @property
+    def commands(self) -> list[Command]:
+        """One for each key."""
+        return list(self._commands.values())
+
+    def add(self, key: str, request: str, started: datetime, outcome: Outcome, record: str) -> None:
+        """Note one write; of one that is tried again later, with its key, the best answer counts."""
         kind = next((kind for pattern, kind in _KINDS if re.search(pattern, request)), "define")
-        self.commands.append(Command(key, kind, started, now(), outcome, (), record))
+        before = self._commands.get(key)
+        if before is None or _WORTH[outcome] >= _WORTH[before.outcome]:
+            begun = before.started if before else started
+            self._commands[key] = Command(key, kind, begun, now(), outcome, (), record)
+
+    def give_up(self, error: BaseException) -> None:
+        """Note that the floor could not go on; that the platform was away too long for it is no fault."""
+        self.gave_up += 1
+        if isinstance(error, ApiProblem) and error.status < 500 and error.status not in _LATER_STATUSES:
+            self.faults.append(f"the floor gave up: {error!r}")
 
 
 @dataclass
@@ -212,14 +231,14 @@ class Load:
         task.add_done_callback(self._tasks.discard)
 
     async def _floor(self) -> None:
-        """A floor whose plan or platform fails it too long is followed by the next."""
+        """A floor that was answered nothing but "later" for too long is followed by the next."""
         while not self._closing.is_set():
             floor = Floor(self.plant.operator, self.plant.warehouse, _FLOOR_SPEED, stop=self._closing)
             floor.on_start, floor.on_report = self._on_start, self._on_report
             try:
                 await floor.run()
             except* (ApiProblem, httpx.TransportError) as errors:
-                self._notes.faults.append(f"the floor gave up: {errors.exceptions[0]!r}")
+                self._notes.give_up(errors.exceptions[0])
 
     async def _order_when_idle(self) -> None:
         if self.open_orders < self._rates.open_orders:

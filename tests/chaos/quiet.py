@@ -13,7 +13,7 @@ from devkit.platform import Platform
 from devkit.platform.state import SERVICES
 
 FINISHED = ("delivered", "closed", "cancelled")
-_SECONDS = 5.0
+_SECONDS = 10.0
 
 
 @dataclass

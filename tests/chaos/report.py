@@ -41,6 +41,7 @@ class Report:
     longest_stall: float
     recoveries: list[Recovery]
     ended_alone: dict[str, int]
+    floor_gave_up: int = 0
     skipped: list[str] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
 
@@ -64,6 +65,7 @@ class Report:
             "faults": {kind: len(found) for kind, found in self._by_kind().items()},
             "recoveries": [vars(recovery) for recovery in self.recoveries],
             "ended_alone": self.ended_alone,
+            "floor_gave_up": self.floor_gave_up,
             "skipped": self.skipped,
             "violations": [vars(violation) for violation in self.violations],
         }
@@ -81,6 +83,8 @@ class Report:
         table.add_row("quiet after", f"{self.settled_seconds:.1f} s from the last fault")
         if self.ended_alone:
             table.add_row("ended by themselves", ", ".join(f"{name} {n}×" for name, n in self.ended_alone.items()))
+        if self.floor_gave_up:
+            table.add_row("floor gave up", f"{self.floor_gave_up}×, after minutes without an answer")
         for line in self.skipped:
             table.add_row("left out", line)
         console.print(table)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,10 +29,9 @@ from chassis.clock import now
 
 _WATCH_SECONDS = 1.0
 _SAY_SECONDS = 15.0
-_QUIET_SECONDS = 300.0
-_POLL_SECONDS = 0.5
-# Between two looks at what is held and stopped.
-_TIDY_POLLS = 6
+# When nothing has moved for so long, nothing will.
+_STILL_SECONDS = 120.0
+_POLL_SECONDS = 1.0
 _AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError)
 Say = Callable[[str], None]
 
@@ -156,21 +155,34 @@ class _Run:
 
     async def _settle(self) -> None:
         """Wait until every order is finished, then, the floor being closed, until every event is applied."""
-        deadline = asyncio.get_running_loop().time() + _QUIET_SECONDS
-        polls = 0
-        while (orders := await standing(self._rig.platform)).open:
-            if asyncio.get_running_loop().time() > deadline:
-                self._failures.append(f"not every order was finished within {_QUIET_SECONDS:g} s: {orders}")
-                break
-            if polls % _TIDY_POLLS == 0:
-                await self._load.tidy()
-            polls += 1
-            await asyncio.sleep(_POLL_SECONDS)
+        if left := await self._until_nothing_left(self._orders_left):
+            self._failures.append(f"orders stand still unfinished for {_STILL_SECONDS:g} s: {left}")
         await self._load.close()
-        while left := await on_its_way(self._rig.platform):
-            if asyncio.get_running_loop().time() > deadline:
-                self._failures.append(f"not at rest after {_QUIET_SECONDS:g} s: {left}")
-                return
+        if left := await self._until_nothing_left(lambda: on_its_way(self._rig.platform)):
+            self._failures.append(f"nothing moves for {_STILL_SECONDS:g} s although there is work: {left}")
+
+    async def _orders_left(self) -> dict[str, int]:
+        await self._load.tidy()
+        orders = await standing(self._rig.platform)
+        return dict(orders.orders) if orders.open else {}
+
+    async def _until_nothing_left(self, look: Callable[[], Awaitable[dict[str, int]]]) -> dict[str, int]:
+        """Wait until `look` finds nothing; returns what it found when that has not changed for too long."""
+        loop = asyncio.get_running_loop()
+        seen: dict[str, int] = {}
+        changed = loop.time()
+        while True:
+            try:
+                left = await look()
+            except _AWAY:
+                # A busy machine takes its time; what stays away does not change either.
+                left = seen or {"an answer": 1}
+            if not left:
+                return {}
+            if left != seen:
+                seen, changed = left, loop.time()
+            elif loop.time() - changed > _STILL_SECONDS:
+                return left
             await asyncio.sleep(_POLL_SECONDS)
 
     def _own_violations(self, history: History) -> Iterator[str]:
@@ -218,6 +230,7 @@ class _Run:
             longest_stall=self._progress.longest_stall(fire, ceased),
             recoveries=recoveries,
             ended_alone=dict(self._rig.ended_alone),
+            floor_gave_up=self._notes.gave_up,
             skipped=list(self._plan.skipped),
             violations=violations,
         )
