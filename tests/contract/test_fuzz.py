@@ -41,7 +41,7 @@ _OWN = r"^/(oauth|\.well-known|v1/(clients|me|orders/[^/]+/status$))"
 RUNS = [
     *(Run(service, "admin", "coverage,fuzzing,stateful", _ALL) for service in ("crm", "erp", "mes")),
     Run("gateway", "admin", "coverage,fuzzing", _OWN),
-    Run("gateway", "admin", "stateful", _ALL, examples=max(1, EXAMPLES // 3)),
+    Run("gateway", "admin", "stateful", _ALL),
     Run("gateway", "customer", "fuzzing", _ALL, examples=max(1, EXAMPLES // 6)),
 ]
 
