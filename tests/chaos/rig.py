@@ -116,6 +116,18 @@ class Rig:
                 except BusyError:
                     await asyncio.sleep(_KEEPER_SECONDS)
 
+    async def stop(self) -> None:
+        """Stop everything, after a start that may still be under way when a run breaks."""
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                await asyncio.to_thread(self.platform.stop)
+                return
+            except BusyError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_KEEPER_SECONDS)
+
     async def keep_running(self) -> None:
         """Start again what ends by itself, as every platform does."""
         while True:

@@ -59,7 +59,7 @@ async def run(plan: Plan, state: Path, say: Say) -> Report:
     async with AsyncExitStack() as stack:
         rig.disks = stack.enter_context(mounted(state, plan.disks))
         await stack.enter_async_context(listening(*rig.links.values()))
-        stack.push_async_callback(asyncio.to_thread, rig.platform.stop)
+        stack.push_async_callback(rig.stop)
         say("starting PostgreSQL, Kafka and the services")
         await asyncio.to_thread(rig.platform.start)
         stack.push_async_callback(rig.heal)

@@ -30,7 +30,7 @@ def _reap() -> None:
     """Collect the children that have ended, also those nobody asked about again after killing them."""
     for pid, child in list(_CHILDREN.items()):
         if child.poll() is not None:
-            del _CHILDREN[pid]
+            _CHILDREN.pop(pid, None)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ProcessRef:
 def _start_mark(pid: int) -> str | None:
     """What identifies the process now holding `pid`; None when there is none or only its zombie."""
     if (child := _CHILDREN.get(pid)) is not None and child.poll() is not None:
-        del _CHILDREN[pid]
+        _CHILDREN.pop(pid, None)
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
