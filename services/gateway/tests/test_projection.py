@@ -3,12 +3,14 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from gateway_support import Gateway
 from sqlalchemy import select, text
 from status_story import OrderStory, whole_life
 
+from chassis.clock import now
 from chassis.db import Database
 from chassis.messaging.consumer import ConsumerRuntime
 from chassis.messaging.handlers import Consumer
@@ -16,6 +18,7 @@ from chassis.messaging.inbox import Delivery, handle, remember
 from chassis.messaging.kafka import make_producer
 from chassis.messaging.provisioner import ensure_topics
 from chassis.operations.errors import OperationError
+from chassis.operations.groups import rewind
 from chassis.operations.invariants import violations
 from chassis.operations.projection import Projection, rebuild, verify
 from chassis.operations.reading import Cluster
@@ -112,6 +115,8 @@ async def test_the_view_goes_on_while_it_is_rebuilt(
     projection = Projection(consumer, TABLES)
     stories = [whole_life() for _ in range(5)]
     stop = asyncio.Event()
+    # What other tests left on the topics is not for this consumer.
+    await rewind(cluster, consumer.group, consumer.topics, now() + timedelta(days=1), apply=True)
     runtime = ConsumerRuntime(database, consumer, kafka_server.bootstrap, stop, asyncio.Semaphore(4))
     running = asyncio.create_task(runtime.run())
     told = [one for story in stories for one in story.told]
