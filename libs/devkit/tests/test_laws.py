@@ -64,6 +64,4 @@ async def test_what_stays_broken_between_services_is_named(urls: dict[str, str])
     await run(urls["erp"], "DELETE FROM stock_ledger")
     assert not any((await asked).values())
     await run(urls["erp"], "UPDATE fulfilment_line SET quantity = 4 WHERE line = 1")
-    assert (await broken(urls, 0))["ordered is shipped and open"] == [
-        "SO-1 line 1: 5 ordered, 0 shipped, 4 open"
-    ]
+    assert (await broken(urls, 0))["ordered is shipped and open"] == ["SO-1 line 1: 5 ordered, 0 shipped, 4 open"]
