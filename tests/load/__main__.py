@@ -5,41 +5,59 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from contracts.envelope import Event
+from devkit.platform.state import SERVICES
 from load import backlog, messaging
 from load.bench import Bench
 from load.figures import Figure
 
-_COPIES_PER_ORDER = 10
+_PLANS = 50
+_ORDERS = 200
+_EVENTS_PER_ORDER = 10
 
 
 async def measure(events: int) -> AsyncIterator[Figure]:
     """All figures, as they become known."""
     for figure in await messaging.figures(events // 5):
         yield figure
+    async with _bench() as bench:
+        for measuring in (bench.proxied_calls(500), bench.latency(40), bench.placing(_ORDERS), bench.batches(4000)):
+            for figure in await measuring:
+                yield figure
+    # The topics of one backlog are heard by other services too, so each has a platform to itself.
+    for service in SERVICES:
+        async with _bench() as bench:
+            for figure in await bench.catch_up(service, await _backlog_for(service, bench, events), events):
+                yield figure
+
+
+@asynccontextmanager
+async def _bench() -> AsyncIterator[Bench]:
     with tempfile.TemporaryDirectory() as folder:
         async with Bench.running(Path(folder) / "state") as bench:
-            for measuring in (bench.proxied_calls(500), bench.latency(40), bench.placing(200)):
-                for figure in await measuring:
-                    yield figure
-            plans = await bench.plans()
-            placing, orders = await bench.batch(events // _COPIES_PER_ORDER)
-            for figure in placing:
-                yield figure
+            yield bench
+
+
+async def _backlog_for(service: str, bench: Bench, events: int) -> Iterator[Event]:
+    """A service's backlog, after what it is about was made."""
+    match service:
+        case "crm":
+            orders = await bench.place_batches(events // _EVENTS_PER_ORDER)
             await bench.caught_up("erp")
-            for service, made in (
-                ("gateway", backlog.for_gateway()),
-                ("crm", backlog.for_crm(orders)),
-                ("mes", backlog.for_mes()),
-                ("erp", backlog.for_erp(plans[: backlog.PLANS], "BOLT")),
-            ):
-                for figure in await bench.catch_up(service, made, events):
-                    yield figure
+            return backlog.for_crm(orders)
+        case "erp":
+            await bench.placing(_PLANS)
+            return backlog.for_erp(await bench.plans(), "BOLT")
+        case "mes":
+            return backlog.for_mes()
+    return backlog.for_gateway()
 
 
 async def _run(events: int, as_json: bool) -> None:

@@ -20,8 +20,6 @@ _EXAMPLES = Path(__file__).parents[2] / "schemas/examples"
 _IDS = re.compile(r"019abc00-([0-9a-f]{4})-7000-8000-[0-9a-f]{12}")
 _NUMBERS = re.compile(r"\b(SO|WO|PL|SH|PO|B|L|NT|DF|IN)-(\d{6})\b")
 _IN_FLIGHT = 1000
-# How many plans the shop floor's events of ERP's backlog are about.
-PLANS = 50
 
 
 @cache
