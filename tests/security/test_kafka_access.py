@@ -127,7 +127,7 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Brok
     child = spawn("Kafka", wrapped(command, tied_to_us=True), folder / "kafka.log")
     made = Broker(f"127.0.0.1:{port}", passwords, child.ref)
     try:
-        await wait_until(lambda: _allow(made), 90, f"the broker, which said: {child.said()[-2000:]}")
+        await wait_until(lambda: _allow(made), 180, f"the broker, which said: {child.said()[-2000:]}")
         created = await ensure_topics(made.bootstrap, TOPICS, ERP.consumers, made.security("topics"))
         assert {topic.name for topic in TOPICS} <= set(created)
         yield made
