@@ -21,12 +21,13 @@ from sqlalchemy.dialects.postgresql import insert
 import contracts
 from chaos.rig import Rig
 from chassis.clock import new_id, now
-from chassis.db import Database, is_unavailable
+from chassis.db import Database
 from chassis.events import EventMeta
 from chassis.messaging import parking
 from chassis.messaging.handlers import Consumer
 from chassis.messaging.kafka import MESSAGE_BYTES
 from chassis.service import Service
+from chassis.supervision import is_transient
 from chassis.tables import outbox
 from contracts.erp import PlanCancelled, PlanReleased
 from contracts.topics import TOPICS
@@ -42,6 +43,7 @@ _SERVICES: tuple[Service, ...] = (CRM, ERP, MES, GATEWAY)
 _EXAMPLES = Path(contracts.__file__).parents[2] / "examples"
 _PARK_SECONDS = 240.0
 _READ_MS = 500
+_OUTAGE_MS = 240_000
 _AGAIN = 40
 _RETRY_SECONDS = 0.5
 T = TypeVar("T")
@@ -123,7 +125,7 @@ class Hand:
     async def again(self, in_order: bool) -> None:
         """Write some of the newest records of every topic once more: as they were, or the older after the newer."""
         async with self.rig.claim("kafka"):
-            records = await self._newest()
+            records = await persist(self._newest)
             if not in_order:
                 records.reverse()
             await self._write([(r.topic, r.key, r.value, list(r.headers)) for r in records])
@@ -132,8 +134,8 @@ class Hand:
         """Records that are not ours, of all topics, oldest first."""
         ours = {(i.topic, i.partition, i.offset) for i in self.injected}
         consumer = AIOKafkaConsumer(bootstrap_servers=self.rig.platform.kafka, enable_auto_commit=False)
-        await consumer.start()
         try:
+            await consumer.start()
             partitions = [TopicPartition(t.name, index) for t in TOPICS for index in range(t.partitions)]
             consumer.assign(partitions)
             ends = {tp: end for tp, end in (await consumer.end_offsets(partitions)).items() if end}
@@ -150,8 +152,7 @@ class Hand:
         return theirs[-10 * _AGAIN :]
 
     async def _write(self, records: Collection[Raw]) -> list[Injected]:
-        producer = AIOKafkaProducer(bootstrap_servers=self.rig.platform.kafka, enable_idempotence=True)
-        await producer.start()
+        producer = await persist(self._producer)
         written = []
         try:
             for topic, key, value, headers in records:
@@ -163,6 +164,18 @@ class Hand:
             self.injected += written
         return written
 
+    async def _producer(self) -> AIOKafkaProducer:
+        """A started producer that outlasts an outage: a record sent again by us would be another record."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.rig.platform.kafka, enable_idempotence=True, request_timeout_ms=_OUTAGE_MS
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
     async def _give_up(self, service: Service, consumer: Consumer, topic: str, key: str) -> None:
         """As an operator: see the key parked, skip the bad event, release the key."""
         async with self._database(service) as database:
@@ -170,14 +183,14 @@ class Hand:
             async def parked() -> bool:
                 return any(one.key == key for one in await parking.parked(database, consumer.group))
 
-            await wait_until(lambda: _persist(parked), _PARK_SECONDS, f"{consumer.group} to park {key}")
+            await wait_until(lambda: persist(parked), _PARK_SECONDS, f"{consumer.group} to park {key}")
             # A repeat of what was done already, but not answered, finds nothing parked.
             for act in (
                 lambda: parking.skip(database, consumer.group, topic, key),
                 lambda: parking.release(database, consumer, topic, key),
             ):
                 with suppress(parking.NotParked):
-                    await _persist(act)
+                    await persist(act)
 
     async def _oversize(self) -> None:
         """An event the broker does not take: its outbox row is parked by the relay, and removed by us."""
@@ -203,9 +216,9 @@ class Hand:
                 async with database.read() as reader:
                     return await reader.scalar(select(outbox.c.parked_reason).where(mine)) is not None
 
-            await _persist(lambda: write(insert(outbox).values(row).on_conflict_do_nothing()))
-            await wait_until(lambda: _persist(parked), _PARK_SECONDS, "the relay to park what is too large")
-            await _persist(lambda: write(delete(outbox).where(mine)))
+            await persist(lambda: write(insert(outbox).values(row).on_conflict_do_nothing()))
+            await wait_until(lambda: persist(parked), _PARK_SECONDS, "the relay to park what is too large")
+            await persist(lambda: write(delete(outbox).where(mine)))
 
     @asynccontextmanager
     async def _database(self, service: Service) -> AsyncIterator[Database]:
@@ -216,14 +229,14 @@ class Hand:
             await database.dispose()
 
 
-async def _persist(work: Callable[[], Awaitable[T]]) -> T:
-    """Do it, again while the database is away."""
+async def persist(work: Callable[[], Awaitable[T]]) -> T:
+    """Do it, again while the database or Kafka is away."""
     deadline = time.monotonic() + _PARK_SECONDS
     while True:
         try:
             return await work()
         except Exception as error:
-            if not is_unavailable(error) or time.monotonic() > deadline:
+            if not is_transient(error) or time.monotonic() > deadline:
                 raise
             await asyncio.sleep(_RETRY_SECONDS)
 

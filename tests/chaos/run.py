@@ -18,7 +18,7 @@ from history.platform import FOLDS, collect, read_topics
 from chaos.disk import mounted
 from chaos.faults import Inflicted, inflict
 from chaos.load import Load, Notes, Rates
-from chaos.poison import Hand
+from chaos.poison import Hand, persist
 from chaos.progress import Progress
 from chaos.proxy import listening
 from chaos.quiet import Standing, on_its_way, standing
@@ -135,7 +135,7 @@ class _Run:
         """A first read of the topics, which the last one must repeat."""
         await asyncio.sleep(self._faults[-1].at / 2 if self._faults else 0.0)
         async with self._rig.claim("kafka"):
-            self._earlier += await read_topics(self._rig.platform, 1)
+            self._earlier += await persist(lambda: read_topics(self._rig.platform, 1))
 
     async def _watch(self) -> None:
         """Tell the load how many orders are open, and people how it goes."""

@@ -48,8 +48,8 @@ async def read_offsets(bootstrap: str, groups: Iterable[Group]) -> list[Committe
 
 async def _read(bootstrap: str, topics: Collection[str]) -> list[ConsumerRecord]:
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
-    await reader.start()
     try:
+        await reader.start()
         existing = await reader._client.fetch_all_metadata()
         partitions = [
             TopicPartition(topic, partition)
