@@ -17,6 +17,7 @@ from chassis.testing import published
 from contracts.erp import PlanReleased
 from contracts.mes import MachineStateChanged, WorkOrderCreated, WorkOrderScheduled
 from devkit.testing import wait_until
+from mes.scheduling.tables import schedule_request
 from mes.scheduling.worker import keep_schedule, reschedule
 from mes.service import PLANS
 
@@ -148,6 +149,18 @@ async def test_a_work_order_held_by_someone_is_left_and_told_later(shop: Any, da
         await tx.execute(text("SELECT 1 FROM work_order WHERE id = :id FOR UPDATE"), {"id": made["id"]})
         assert await asyncio.wait_for(shop.reschedule(), 5) == 0
     assert await shop.reschedule() == 1
+
+
+async def test_who_was_told_is_not_asked_for_again_because_another_is_held(shop: Any, database: Database) -> None:
+    await shop.machines("CUT", "CUT-1")
+    held, _ = await shop.release(routing=CUT_ONLY)
+    await shop.release(routing=CUT_ONLY)
+    held_id = (await shop.work_order(held))["id"]
+    async with database.transaction() as tx:
+        await tx.execute(text("SELECT FROM work_order WHERE id = :id FOR UPDATE"), {"id": held_id})
+        assert await asyncio.wait_for(shop.reschedule(), 5) == 1
+    async with database.read() as reader:
+        assert [str(r["work_order_id"]) for r in await reader.all(select(schedule_request))] == [held_id]
 
 
 async def test_the_worker_keeps_the_schedule(

@@ -35,6 +35,7 @@ _TELL_SECONDS = 0.1
 # Any number; it names the advisory lock that lets one scheduler of the database run at a time.
 _ONE_AT_A_TIME = 7_415_001
 _FINISHED = ("done", "cancelled")
+_OTHERS_MOVED = rules.Trigger("SCHEDULE", "other work on the same machines moved")
 SECONDS = Histogram("mes_schedule_seconds", "Time of one computation of the schedule, commit included.")
 log = structlog.get_logger()
 
@@ -60,7 +61,7 @@ async def keep_schedule(context: Context) -> None:
                 tell_from = began + told * _TELL_SECONDS
             owed = not tell_all
         elif owed and tell_all:
-            await context.database.write(lambda tx: request(tx, "SCHEDULE", "other work on the same machines moved"))
+            await context.database.write(lambda tx: request(tx, _OTHERS_MOVED.code, _OTHERS_MOVED.text))
         await pause(context.stopping, _POLL_SECONDS)
 
 
@@ -98,16 +99,18 @@ async def reschedule(tx: Tx, tell_all: bool = True) -> int:
     await workorders.save_schedule(
         tx, [o for plan in saved for o in plan.planned_operations()], [(plan.order, plan.end) for plan in told]
     )
-    if len(saved) < len(changed):
-        await _ask_again(tx, requests)
+    await _ask_again(tx, [plan for plan in changed if plan.order.row["id"] not in free])
     log.info("scheduled", work_orders=len(plant), moved=len(saved), told=len(told), left=len(changed) - len(saved))
     return len(told)
 
 
-async def _ask_again(tx: Tx, requests: Sequence[Row]) -> None:
-    """Keep the reasons for those work orders that could not be told now."""
-    rows = [{name: r[name] for name in r if name != "id"} | {"urgent": False} for r in requests]
-    await tx.execute(schedule_request.insert(), rows)
+async def _ask_again(tx: Tx, left: Sequence["_Plan"]) -> None:
+    """Keep the reasons of those work orders that could not be told now, and of no others."""
+    reasons = [(plan.trigger, plan.order.row["id"]) for plan in left if plan.trigger]
+    if len(reasons) < len(left):
+        reasons.append((_OTHERS_MOVED, None))
+    for trigger, work_order in reasons:
+        await request(tx, trigger.code, trigger.text, event_id=trigger.event_id, work_order_id=work_order)
 
 
 class _Plan:
@@ -201,7 +204,7 @@ class _Plan:
             # A machine that is down goes on delaying what waits for its work center.
             trigger = next((t for o in self.open if (t := _machine_down(o["work_center"], units))), None)
         if trigger is None:
-            trigger = rules.Trigger("SCHEDULE", "other work on the same machines moved")
+            trigger = _OTHERS_MOVED
         return Reason(code=trigger.code, text=trigger.text, event_id=trigger.event_id)
 
     def _scheduled(self, operation: Row) -> ScheduledOperation:
