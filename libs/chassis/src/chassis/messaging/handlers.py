@@ -33,7 +33,7 @@ class Consumer:
         return tuple(sorted({event.TOPIC for event in self.handlers}))
 
 
-def merge(group: str, *tables: Mapping[type[DomainEvent], Handler], chunk: int = 100, serial: bool = False) -> Consumer:
+def merge(group: str, *tables: Mapping[type[DomainEvent], Handler], serial: bool = False) -> Consumer:
     """One consumer of several capabilities' handler tables; two handlers of one event run in the order given."""
     chains: dict[type[DomainEvent], list[Handler]] = {}
     for table in tables:

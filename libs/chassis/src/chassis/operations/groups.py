@@ -123,9 +123,7 @@ async def _wanted(
         return {p: min(max(start, beginning), ends[p]) for p, beginning in reader.beginnings.items()}
     if start is None:
         return dict(reader.beginnings)
-    at = dict.fromkeys(reader.beginnings, int(start.timestamp() * 1000))
-    found = await reader.kafka.offsets_for_times(at)
-    return {p: place.offset if place else ends[p] for p, place in found.items()}
+    return {p: min(offset, ends[p]) for p, offset in (await reader.offsets_at(start)).items()}
 
 
 async def _commit(cluster: Cluster, group: str, offsets: Mapping[TopicPartition, int]) -> None:

@@ -78,10 +78,13 @@ class TopicReader:
 
     async def start_at(self, moment: datetime) -> None:
         """Begin with what was written at this time or later."""
-        found = await self.kafka.offsets_for_times(dict.fromkeys(self._next, int(moment.timestamp() * 1000)))
-        ends = await self.kafka.end_offsets(list(self._next))
-        for partition, at in found.items():
-            self._next[partition] = at.offset if at else ends[partition]
+        self._next.update(await self.offsets_at(moment))
+
+    async def offsets_at(self, moment: datetime) -> dict[TopicPartition, int]:
+        """Of each partition, the first offset written at this time or later; its end when there is none yet."""
+        found = await self.kafka.offsets_for_times(dict.fromkeys(self.beginnings, int(moment.timestamp() * 1000)))
+        ends = await self.kafka.end_offsets(list(self.beginnings))
+        return {partition: at.offset if at else ends[partition] for partition, at in found.items()}
 
     def start_at_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Begin partitions at these offsets."""

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from devkit.platform import postgres
 from devkit.platform.errors import PlatformError
 from devkit.platform.jars import ensure_jars, jars_missing
@@ -21,7 +19,8 @@ from devkit.platform.kafka import Door, start_kafka, stop_kafka
 from devkit.platform.layout import WHOLE, Layout
 from devkit.platform.ports import free_port, port_is_free
 from devkit.platform.processes import ProcessRef, run, spawn, stop, wrapped
-from devkit.platform.state import DEMO_CUSTOMER, SERVICES, Client, Secrets, State, StateFolder
+from devkit.platform.started import ensure_demo_customer, is_ready
+from devkit.platform.state import SERVICES, Client, Secrets, State, StateFolder
 
 POSTGRES, KAFKA = "postgres", "kafka"
 _SERVERS = (POSTGRES, KAFKA)
@@ -221,7 +220,7 @@ class Platform:
                 stop(begun, first=signal.SIGINT, patience_seconds=_SERVICE_STOP_SECONDS)
                 raise
         with self._step("demo customer"):
-            self._ensure_demo_customer(state, kept)
+            ensure_demo_customer(self._url(self.layout.serving("gateway"), state), kept.clients["admin"])
 
     def _start_part(self, name: str, state: State, kept: Secrets, wait: bool = True) -> None:
         def record(ref: ProcessRef) -> None:
@@ -260,7 +259,7 @@ class Platform:
                 child = spawn(name, command, log_file, self._environment(name, state, kept), self.folder.path)
                 record(child.ref)
                 if wait:
-                    child.wait_ready(lambda: _is_ready(self._url(name, state)), _READY_SECONDS)
+                    child.wait_ready(lambda: is_ready(self._url(name, state)), _READY_SECONDS)
 
     def _prepare_databases(self, server: Future[None] | None, names: list[str], state: State, kept: Secrets) -> None:
         """Roles, databases and the newest revision of the databases of the services these parts belong to."""
@@ -344,27 +343,6 @@ class Platform:
         yield
         self._progress(name, time.monotonic() - begun)
 
-    def _ensure_demo_customer(self, state: State, kept: Secrets) -> None:
-        """Make the customer the demo's customer client is bound to, unless it is there."""
-        admin = kept.clients["admin"]
-        with httpx.Client(
-            base_url=self._url(self.layout.serving("gateway"), state), timeout=15, trust_env=False
-        ) as http:
-            form = {"grant_type": "client_credentials", **admin.model_dump()}
-            token = http.post("/oauth/token", data=form)
-            if token.status_code != httpx.codes.OK:
-                raise PlatformError(f"the gateway gave no token: {token.status_code} {token.text[:200]}")
-            made = http.post(
-                "/v1/customers",
-                json={"number": DEMO_CUSTOMER, "name": "Demo customer", "email": "demo@example.com"},
-                headers={
-                    "Authorization": f"Bearer {token.json()['access_token']}",
-                    "Idempotency-Key": "demo-customer",
-                },
-            )
-            if not made.is_success and made.status_code != httpx.codes.CONFLICT:
-                raise PlatformError(f"cannot make customer {DEMO_CUSTOMER}: {made.status_code} {made.text[:200]}")
-
     def _url(self, name: str, state: State) -> str:
         return f"http://127.0.0.1:{state.ports[name]}"
 
@@ -411,12 +389,3 @@ def _kafka_address(state: State) -> str:
 def _python(module: str) -> list[str]:
     """Run a module without the current folder on the path, where a folder might have its name."""
     return [sys.executable, "-P", "-m", module]
-
-
-def _is_ready(url: str) -> bool:
-    """Whether a service is ready without reserve: its consumers have joined their groups too."""
-    try:
-        answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
-    except httpx.TransportError:
-        return False
-    return answer.is_success and all(check["ok"] for check in answer.json().get("checks", {}).values())

@@ -28,9 +28,14 @@ _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 @atexit.register
 def _reap() -> None:
     """Collect the children that have ended, also those nobody asked about again after killing them."""
-    for pid, child in list(_CHILDREN.items()):
-        if child.poll() is not None:
-            _CHILDREN.pop(pid, None)
+    for pid in list(_CHILDREN):
+        _collect(pid)
+
+
+def _collect(pid: int) -> None:
+    """Forget our child once it has ended; several threads may ask at once."""
+    if (child := _CHILDREN.get(pid)) is not None and child.poll() is not None:
+        _CHILDREN.pop(pid, None)
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,7 @@ class ProcessRef:
 
 def _start_mark(pid: int) -> str | None:
     """What identifies the process now holding `pid`; None when there is none or only its zombie."""
-    if (child := _CHILDREN.get(pid)) is not None and child.poll() is not None:
-        _CHILDREN.pop(pid, None)
+    _collect(pid)
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
